@@ -1,0 +1,211 @@
+/**
+ * Objects of a repository, by hash: fetched, verified, inflated, and put into the cache. Nothing is visible before its
+ * hash and its size are right; an object that is on its way is not asked for twice.
+ */
+
+import { type Bytes, concatBytes } from '../core/bytes/byte-string.ts';
+import {
+  algorithmOf,
+  type ContentHash,
+  contentHashOf,
+  hashBytes,
+  type ObjectType,
+  objectPath,
+} from '../core/content-hash.ts';
+import { ThimbleError } from '../core/errors.ts';
+import { type Hashing, type Inflating, type Log, silentLog } from '../core/ports.ts';
+import type { ObjectNeed } from '../core/vfs.ts';
+import { type CacheId, cacheIdOf, MemoryCache, type ObjectCache } from './cache.ts';
+import type { Servers } from './servers.ts';
+import type { SourceFile } from './source.ts';
+
+/** Objects up to this are taken whole and inflated at once, which is fastest; larger ones stream. */
+const WHOLE_BYTES = 1024 * 1024;
+/** What stays readable when the disk is full. */
+const MEMORY_BYTES = 64 * 1024 * 1024;
+
+export interface ObjectsPorts {
+  readonly hashing: Hashing;
+  readonly inflating: Inflating;
+  readonly log?: Log;
+}
+
+export class Objects {
+  readonly #servers: Servers;
+  readonly #cache: ObjectCache;
+  readonly #fallback = new MemoryCache(MEMORY_BYTES);
+  readonly #hashing: Hashing;
+  readonly #inflating: Inflating;
+  readonly #log: Log;
+  readonly #underWay = new Map<CacheId, Promise<void>>();
+  /** Times that content could not be kept on disk and was served from memory. */
+  storageFailures = 0;
+
+  constructor(servers: Servers, cache: ObjectCache, ports: ObjectsPorts) {
+    this.#servers = servers;
+    this.#cache = cache;
+    this.#hashing = ports.hashing;
+    this.#inflating = ports.inflating;
+    this.#log = ports.log ?? silentLog;
+  }
+
+  /** Reads content that is at hand, as `ObjectCache.read` does; also what could not be put on disk. */
+  read(id: CacheId, position: number, length: number, into: Bytes, at: number): number | undefined {
+    return (
+      this.#cache.read(id, position, length, into, at) ?? this.#fallback.read(id, position, length, into, at)
+    );
+  }
+
+  /** Brings an object into the cache. Throws NETWORK, NOT_FOUND, INTEGRITY, FORMAT, LIMIT. */
+  fetch(need: ObjectNeed): Promise<void> {
+    const id = cacheIdOf(need.hash, need.compression);
+    const underWay = this.#underWay.get(id);
+    if (underWay !== undefined) return underWay;
+    const fetching = this.#fetch(id, need).finally(() => this.#underWay.delete(id));
+    this.#underWay.set(id, fetching);
+    return fetching;
+  }
+
+  /**
+   * The whole content of a metadata object (catalog, history, certificate), from the cache or the servers. Sizes that
+   * catalogs and manifests give for these are hints only; the hash decides. Throws like `fetch`.
+   */
+  async load(hash: ContentHash, type: ObjectType, limitBytes: number, label: string): Promise<Bytes> {
+    const id = cacheIdOf(hash, 'zlib');
+    const cached = this.#cache.load(id);
+    if (cached !== undefined) return cached;
+    return this.#servers.fetch(objectPath(hash, type), async (file) => {
+      const stored = await readWhole(file, limitBytes);
+      this.#verify(hash, stored, label);
+      const content = this.#inflating.inflate(stored, limitBytes);
+      this.#keep(id, content);
+      return content;
+    });
+  }
+
+  async #fetch(id: CacheId, need: ObjectNeed): Promise<void> {
+    const path = objectPath(need.hash, need.type);
+    if (need.sizeBytes <= WHOLE_BYTES) {
+      await this.#servers.fetch(path, async (file) => this.#keep(id, await this.#receiveWhole(need, file)));
+      return;
+    }
+    try {
+      await this.#servers.fetch(path, (file) => this.#receiveStream(need, file, this.#cache));
+    } catch (error) {
+      if (!(error instanceof ThimbleError) || error.code !== 'STORAGE' || need.sizeBytes > MEMORY_BYTES)
+        throw error;
+      this.#onStorageFailure(error);
+      await this.#servers.fetch(path, (file) => this.#receiveStream(need, file, this.#fallback));
+    }
+  }
+
+  async #receiveWhole(need: ObjectNeed, file: SourceFile): Promise<Bytes> {
+    const stored = await readWhole(file, storedLimit(need.sizeBytes));
+    this.#verify(need.hash, stored, need.label);
+    const content = need.compression === 'none' ? stored : this.#inflating.inflate(stored, need.sizeBytes);
+    if (content.length !== need.sizeBytes) throw wrongSize(need.label, content.length, need.sizeBytes);
+    return content;
+  }
+
+  async #receiveStream(need: ObjectNeed, file: SourceFile, cache: ObjectCache): Promise<void> {
+    const algorithm = algorithmOf(need.hash);
+    const hasher = this.#hashing.createHasher(algorithm);
+    const limit = storedLimit(need.sizeBytes);
+    const writer = cache.create(cacheIdOf(need.hash, need.compression), need.sizeBytes);
+    const inflater = need.compression === 'none' ? undefined : this.#inflating.createInflater();
+    let received = 0;
+    let produced = 0;
+    const emit = (content: Bytes) => {
+      produced += content.length;
+      if (produced > need.sizeBytes) throw wrongSize(need.label, produced, need.sizeBytes);
+      writer.write(content);
+    };
+    try {
+      for (let chunk = await file.next(); chunk !== undefined; chunk = await file.next()) {
+        received += chunk.length;
+        if (received > limit) throw wrongSize(need.label, received, limit);
+        hasher.update(chunk);
+        emit(inflater === undefined ? chunk : await inflater.push(chunk));
+      }
+      if (inflater !== undefined) emit(await inflater.end());
+      const actual = contentHashOf(algorithm, hasher.digest());
+      if (actual !== need.hash) throw wrongHash(need.label, need.hash, actual);
+      if (produced !== need.sizeBytes) throw wrongSize(need.label, produced, need.sizeBytes);
+      writer.commit();
+    } catch (error) {
+      writer.abort();
+      throw error;
+    } finally {
+      inflater?.close();
+    }
+  }
+
+  /** Puts content on disk, or in memory if the disk fails. */
+  #keep(id: CacheId, content: Bytes): void {
+    try {
+      const writer = this.#cache.create(id, content.length);
+      try {
+        writer.write(content);
+        writer.commit();
+      } catch (error) {
+        writer.abort();
+        throw error;
+      }
+    } catch (error) {
+      this.#onStorageFailure(error);
+      this.#fallback.put(id, [content]);
+    }
+  }
+
+  #onStorageFailure(error: unknown): void {
+    this.storageFailures++;
+    this.#log.warn('cache cannot be written, serving from memory', { error: String(error) });
+  }
+
+  #verify(hash: ContentHash, stored: Bytes, label: string): void {
+    const actual = hashBytes(this.#hashing, algorithmOf(hash), stored);
+    if (actual !== hash) throw wrongHash(label, hash, actual);
+  }
+}
+
+/** zlib grows incompressible data by 5 bytes per 16 kB and a little; anything longer is not the object. */
+function storedLimit(sizeBytes: number): number {
+  return sizeBytes + Math.ceil(sizeBytes / 1000) + 64;
+}
+
+function wrongHash(label: string, wanted: ContentHash, actual: ContentHash): ThimbleError {
+  return new ThimbleError(
+    'INTEGRITY',
+    `Cannot use object ${wanted} (${label}): its content hashes to ${actual}`,
+    {
+      details: { wanted, actual },
+    },
+  );
+}
+
+function wrongSize(label: string, actual: number, wanted: number): ThimbleError {
+  return new ThimbleError(
+    'INTEGRITY',
+    `Cannot use object of ${label}: it has ${actual} bytes, ${wanted} expected`,
+    {
+      details: { actual, wanted },
+    },
+  );
+}
+
+/** Everything of a file, up to a limit. Throws LIMIT beyond it. */
+export async function readWhole(file: SourceFile, limitBytes: number): Promise<Bytes> {
+  const chunks: Bytes[] = [];
+  let length = 0;
+  for (let chunk = await file.next(); chunk !== undefined; chunk = await file.next()) {
+    length += chunk.length;
+    if (length > limitBytes) {
+      throw new ThimbleError(
+        'LIMIT',
+        `Cannot use response: it is longer than the ${limitBytes} bytes expected at most`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? chunks[0]! : concatBytes(chunks);
+}

@@ -1,0 +1,80 @@
+/** Walks a whole snapshot, fetching catalogs as it comes to them. */
+
+import type { ByteString } from '../core/bytes/byte-string.ts';
+import { byteStringOf, bytesOf, compareByteStrings } from '../core/bytes/byte-string.ts';
+import { type Attributes, type NodeId, NotYet, ROOT_NODE, S_IFDIR, S_IFMT } from '../core/vfs.ts';
+import type { MountedSnapshot } from './mounted-snapshot.ts';
+
+export interface WalkedEntry {
+  /** Absolute; the root is the empty string. */
+  readonly path: ByteString;
+  readonly node: NodeId;
+  /** A copy of its own. */
+  readonly attributes: Readonly<Attributes>;
+}
+
+/** Visits every entry once, parents before children, siblings in byte order; hidden entries are left out. */
+export async function* walkSnapshot(
+  mounted: MountedSnapshot,
+  from: WalkedEntry = rootOf(mounted),
+): AsyncGenerator<WalkedEntry> {
+  const pending = [from];
+  for (let entry = pending.pop(); entry !== undefined; entry = pending.pop()) {
+    yield entry;
+    if ((entry.attributes.mode & S_IFMT) !== S_IFDIR) continue;
+    const children = await listDirectory(mounted, entry);
+    // The stack gives the last one first.
+    children.sort((a, b) => compareByteStrings(b.path, a.path));
+    for (const child of children) pending.push(child);
+  }
+}
+
+/** The entries of a directory, in the order of its catalog. */
+export async function listDirectory(mounted: MountedSnapshot, directory: WalkedEntry): Promise<WalkedEntry[]> {
+  for (;;) {
+    const children: WalkedEntry[] = [];
+    const answer = mounted.vfs.readdir(directory.node, 0, (bytes, start, length, attributes) => {
+      const name = byteStringOf(bytes, start, start + length);
+      const path = `${directory.path}/${name}` as ByteString;
+      children.push({ path, node: attributes.node, attributes: { ...attributes } });
+      return true;
+    });
+    if (!(answer instanceof NotYet)) return children;
+    await mounted.fulfil(answer.need);
+  }
+}
+
+/** An entry by its absolute path; `undefined` if there is none. */
+export async function findEntry(mounted: MountedSnapshot, path: ByteString): Promise<WalkedEntry | undefined> {
+  let entry = rootOf(mounted);
+  for (const name of path.split('/').filter((part) => part !== '')) {
+    let answer = mounted.vfs.lookup(entry.node, bytesOf(name as ByteString));
+    while (answer instanceof NotYet) {
+      await mounted.fulfil(answer.need);
+      answer = mounted.vfs.lookup(entry.node, bytesOf(name as ByteString));
+    }
+    if (answer === undefined) return undefined;
+    entry = { path: `${entry.path}/${name}` as ByteString, node: answer.node, attributes: { ...answer } };
+  }
+  return entry;
+}
+
+/** The content of a regular file, from `offset`, at most `length` bytes. */
+export async function readFileContent(
+  mounted: MountedSnapshot,
+  node: NodeId,
+  offset: number,
+  length: number,
+): Promise<Uint8Array> {
+  const buffer = new Uint8Array(length);
+  for (;;) {
+    const count = mounted.vfs.read(node, offset, length, buffer, 0);
+    if (!(count instanceof NotYet)) return buffer.subarray(0, count);
+    await mounted.fulfil(count.need);
+  }
+}
+
+export function rootOf(mounted: MountedSnapshot): WalkedEntry {
+  const attributes = mounted.vfs.getattr(ROOT_NODE)!;
+  return { path: '' as ByteString, node: ROOT_NODE, attributes: { ...attributes } };
+}

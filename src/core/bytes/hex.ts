@@ -1,0 +1,49 @@
+/** Lower-case hexadecimal and base64, both ways, for engines without `Buffer` and `atob`. */
+
+import { ThimbleError } from '../errors.ts';
+import type { Bytes } from './byte-string.ts';
+
+const DIGITS = '0123456789abcdef';
+
+export function encodeHex(bytes: Bytes): string {
+  let text = '';
+  for (let i = 0; i < bytes.length; i++) text += DIGITS[bytes[i]! >> 4]! + DIGITS[bytes[i]! & 15]!;
+  return text;
+}
+
+/** Throws FORMAT unless `text` is an even number of lower-case hexadecimal digits. */
+export function decodeHex(text: string): Bytes {
+  if (text.length % 2 !== 0 || !/^[0-9a-f]*$/.test(text)) {
+    throw new ThimbleError(
+      'FORMAT',
+      `Cannot decode ${JSON.stringify(text)}: lower-case hexadecimal expected`,
+    );
+  }
+  const bytes = new Uint8Array(text.length / 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
+  return bytes;
+}
+
+const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+
+/** Decodes RFC 4648 base64, ignoring white space. Throws FORMAT on anything else. */
+export function decodeBase64(text: string): Bytes {
+  const clean = text.replace(/\s+/g, '').replace(/=+$/, '');
+  if (clean.length % 4 === 1) throw new ThimbleError('FORMAT', 'Cannot decode base64: truncated');
+  const bytes = new Uint8Array(Math.floor((clean.length * 3) / 4));
+  let bits = 0;
+  let held = 0;
+  let at = 0;
+  for (const char of clean) {
+    const value = BASE64.indexOf(char);
+    if (value < 0)
+      throw new ThimbleError('FORMAT', `Cannot decode base64: unexpected ${JSON.stringify(char)}`);
+    held = (held << 6) | value;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes[at++] = (held >> bits) & 0xff;
+    }
+  }
+  return bytes;
+}

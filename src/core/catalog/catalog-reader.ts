@@ -1,0 +1,370 @@
+/**
+ * A file catalog, read where it lies: rows are found through the indexes of the SQLite file, nothing is loaded ahead
+ * (docs/format.md#catalogs). `row` is one reused view: what it shows is valid until the next call that moves it.
+ */
+
+import type { ByteString, Bytes } from '../bytes/byte-string.ts';
+import { type ContentHash, contentHashOf, parseContentHash } from '../content-hash.ts';
+import { ThimbleError } from '../errors.ts';
+import type { PathKey } from '../path-key.ts';
+import type { IndexCursor, TableCursor } from '../sqlite/btree.ts';
+import { readTextPairs, SqliteDatabase } from '../sqlite/database.ts';
+import type { SqliteRecord } from '../sqlite/record.ts';
+import { type CatalogCounters, COUNTER_NAMES, type CounterName, zeroCounters } from './counters.ts';
+import { type Compression, compressionOfFlags, hashAlgorithmOfFlags } from './flags.ts';
+import { decodeXattrs, type Xattrs } from './xattrs.ts';
+
+export interface NestedReference {
+  /** Absolute path of the transition point. */
+  readonly path: ByteString;
+  readonly hash: ContentHash;
+  /** Bytes of the inflated database; 0 when unknown. */
+  readonly sizeBytes: number;
+}
+
+export interface Chunk {
+  readonly offset: number;
+  readonly sizeBytes: number;
+  readonly hash: ContentHash;
+}
+
+/** No catalog that a machine could use is larger; guards inflating. */
+export const MAX_CATALOG_BYTES = 2 ** 31;
+
+const REQUIRED_COLUMNS = [
+  'md5path_1',
+  'md5path_2',
+  'parent_1',
+  'parent_2',
+  'hardlinks',
+  'hash',
+  'size',
+  'mode',
+  'mtime',
+  'flags',
+  'name',
+  'symlink',
+] as const;
+
+export class CatalogReader {
+  readonly #rows: TableCursor;
+  readonly #byPath: IndexCursor;
+  readonly #byParent: IndexCursor;
+  readonly #columns: ReadonlyMap<string, number>;
+  readonly #database: SqliteDatabase;
+  readonly #schemaRevision: number;
+  readonly row: CatalogRow;
+  readonly properties: ReadonlyMap<ByteString, ByteString>;
+  /** Absolute path of this catalog's root; empty for a root catalog. */
+  readonly rootPrefix: ByteString;
+  readonly nested: readonly NestedReference[];
+  readonly bindMountpoints: readonly NestedReference[];
+
+  /** Opens an inflated catalog. Throws FORMAT, UNSUPPORTED. */
+  constructor(database: SqliteDatabase) {
+    this.#database = database;
+    this.properties = readTextPairs(database, 'properties');
+    this.#schemaRevision = checkSchema(this.properties);
+    this.#columns = database.columns('catalog');
+    for (const name of REQUIRED_COLUMNS) {
+      if (!this.#columns.has(name)) {
+        throw new ThimbleError('FORMAT', `Cannot open catalog: table catalog has no column ${name}`);
+      }
+    }
+    this.#rows = database.table('catalog');
+    this.#byPath = database.index('sqlite_autoindex_catalog_1');
+    this.#byParent = database.index('idx_catalog_parent');
+    this.row = new CatalogRow(this.#rows, this.#columns, this.#schemaRevision);
+    this.rootPrefix = this.properties.get('root_prefix' as ByteString) ?? ('' as ByteString);
+    this.nested = readReferences(database, 'nested_catalogs');
+    this.bindMountpoints = readReferences(database, 'bind_mountpoints');
+  }
+
+  static open(file: Bytes): CatalogReader {
+    return new CatalogReader(SqliteDatabase.open(file));
+  }
+
+  /** Points `row` at the entry with this path key; false if there is none. */
+  find(key: PathKey): boolean {
+    return this.#byPath.seek(key) && this.seek(this.#byPath.rowid);
+  }
+
+  /** Points `row` at a row id; false if there is none. */
+  seek(rowid: number): boolean {
+    return this.#rows.seek(rowid);
+  }
+
+  /**
+   * Visits the entries of a directory with row ids above `afterRowid`, in row id order, until `visit` answers false.
+   * `row` shows the entry during each call.
+   */
+  children(directory: PathKey, afterRowid: number, visit: (row: CatalogRow) => boolean): void {
+    const index = this.#byParent;
+    for (
+      let more = index.seek(directory, afterRowid);
+      more && index.matches(directory);
+      more = index.next()
+    ) {
+      if (!this.seek(index.rowid)) {
+        throw new ThimbleError('FORMAT', 'Cannot list directory: its index names a row that does not exist');
+      }
+      if (!visit(this.row)) return;
+    }
+  }
+
+  /**
+   * The hard-link groups of a directory, each with the lowest row id among its members there. Has cursors of its own: it
+   * may be called from within `children`.
+   */
+  hardlinkGroups(directory: PathKey): Map<number, number> {
+    const index = this.#database.index('idx_catalog_parent');
+    const rows = this.#database.table('catalog');
+    const row = new CatalogRow(rows, this.#columns, this.#schemaRevision);
+    const groups = new Map<number, number>();
+    for (let more = index.seek(directory); more && index.matches(directory); more = index.next()) {
+      if (!rows.seek(index.rowid)) continue;
+      const group = row.hardlinkGroup;
+      if (group > 0 && !groups.has(group)) groups.set(group, rows.rowid);
+    }
+    return groups;
+  }
+
+  /** Visits every entry, in row id order. */
+  entries(visit: (row: CatalogRow) => void): void {
+    for (let more = this.#rows.first(); more; more = this.#rows.next()) visit(this.row);
+  }
+
+  /**
+   * The chunks of a chunked file, by offset. Throws FORMAT unless they cover `sizeBytes` from 0 without gap or
+   * overlap: the reference client returns wrong data for holes, this one refuses.
+   */
+  chunks(file: PathKey, sizeBytes: number, flags: number): Chunk[] {
+    const algorithm = hashAlgorithmOfFlags(flags);
+    const columns = this.#database.columns('chunks');
+    const rows = this.#database.table('chunks');
+    const index = this.#database.index('sqlite_autoindex_chunks_1');
+    const at = (name: string) => need(columns, 'chunks', name);
+    const chunks: Chunk[] = [];
+    for (let more = index.seek(file); more && index.matches(file); more = index.next()) {
+      if (!rows.seek(index.rowid))
+        throw new ThimbleError('FORMAT', 'Cannot list chunks: the index names a missing row');
+      chunks.push({
+        offset: rows.record.number(at('offset')),
+        sizeBytes: rows.record.number(at('size')),
+        hash: contentHashOf(algorithm, rows.record.blob(at('hash'))),
+      });
+    }
+    chunks.sort((a, b) => a.offset - b.offset);
+    let end = 0;
+    for (const chunk of chunks) {
+      if (chunk.offset !== end || chunk.sizeBytes <= 0) {
+        throw new ThimbleError(
+          'FORMAT',
+          `Cannot read file: its chunks have a hole or overlap at offset ${end}`,
+        );
+      }
+      end += chunk.sizeBytes;
+    }
+    if (end !== sizeBytes || chunks.length === 0) {
+      throw new ThimbleError('FORMAT', `Cannot read file: its chunks hold ${end} bytes of ${sizeBytes}`);
+    }
+    return chunks;
+  }
+
+  /** Counters that an older schema does not have are zero. */
+  counters(): CatalogCounters {
+    const columns = this.#database.columns('statistics');
+    const counter = need(columns, 'statistics', 'counter');
+    const value = need(columns, 'statistics', 'value');
+    const counters = { self: zeroCounters(), subtree: zeroCounters() };
+    const cursor = this.#database.table('statistics');
+    for (let more = cursor.first(); more; more = cursor.next()) {
+      const [, part, name] = /^(self|subtree)_(.*)$/.exec(cursor.record.text(counter)) ?? [];
+      if (COUNTER_NAMES.includes(name as CounterName)) {
+        counters[part as 'self' | 'subtree'][name as CounterName] = cursor.record.number(value);
+      }
+    }
+    return counters;
+  }
+}
+
+/** One directory entry of a catalog: a window on the current row. */
+export class CatalogRow {
+  readonly #cursor: TableCursor;
+  readonly #column: Readonly<Record<keyof typeof COLUMN_OF, number>>;
+  readonly #hasXattrs: boolean;
+  readonly #hasNanoseconds: boolean;
+
+  constructor(cursor: TableCursor, columns: ReadonlyMap<string, number>, schemaRevision: number) {
+    this.#cursor = cursor;
+    this.#column = Object.fromEntries(
+      Object.entries(COLUMN_OF).map(([field, name]) => [field, columns.get(name) ?? -1]),
+    ) as Record<keyof typeof COLUMN_OF, number>;
+    this.#hasXattrs = schemaRevision >= 2 && this.#column.xattr >= 0;
+    this.#hasNanoseconds = schemaRevision >= 7 && this.#column.mtimens >= 0;
+  }
+
+  get record(): SqliteRecord {
+    return this.#cursor.record;
+  }
+
+  get rowid(): number {
+    return this.#cursor.rowid;
+  }
+
+  /** The entry's own path key, written into `into`. */
+  key(into: PathKey): PathKey {
+    return this.#halves(this.#column.key1, this.#column.key2, into);
+  }
+
+  parentKey(into: PathKey): PathKey {
+    return this.#halves(this.#column.parent1, this.#column.parent2, into);
+  }
+
+  #halves(first: number, second: number, into: PathKey): PathKey {
+    const record = this.record;
+    into[0] = record.high(first);
+    into[1] = record.low(first);
+    into[2] = record.high(second);
+    into[3] = record.low(second);
+    return into;
+  }
+
+  get flags(): number {
+    return this.record.low(this.#column.flags);
+  }
+
+  /** `st_mode`, type bits included. */
+  get mode(): number {
+    return this.record.low(this.#column.mode) & 0xffff;
+  }
+
+  get sizeBytes(): number {
+    return this.record.number(this.#column.size);
+  }
+
+  get mtimeSeconds(): number {
+    return this.record.number(this.#column.mtime);
+  }
+
+  get mtimeNs(): number {
+    return this.#hasNanoseconds ? this.record.low(this.#column.mtimens) : 0;
+  }
+
+  /** False where the publisher did not record nanoseconds. */
+  get hasMtimeNs(): boolean {
+    return this.#hasNanoseconds && !this.record.isNull(this.#column.mtimens);
+  }
+
+  get uid(): number {
+    return this.#column.uid < 0 ? 0 : this.record.low(this.#column.uid) >>> 0;
+  }
+
+  get gid(): number {
+    return this.#column.gid < 0 ? 0 : this.record.low(this.#column.gid) >>> 0;
+  }
+
+  get linkCount(): number {
+    return this.record.low(this.#column.hardlinks) >>> 0;
+  }
+
+  /** Files of one catalog with the same group above 0 are one inode. */
+  get hardlinkGroup(): number {
+    return this.record.high(this.#column.hardlinks) >>> 0;
+  }
+
+  get name(): ByteString {
+    return this.record.text(this.#column.name);
+  }
+
+  /** Where the name lies in `record.bytes`. */
+  get nameStart(): number {
+    return this.record.start(this.#column.name);
+  }
+
+  get nameLength(): number {
+    return this.record.length(this.#column.name);
+  }
+
+  /** The target as published, variables not replaced. */
+  get symlink(): ByteString {
+    return this.record.text(this.#column.symlink);
+  }
+
+  get compression(): Compression {
+    return compressionOfFlags(this.flags);
+  }
+
+  /** `undefined` where the entry has no content of its own. */
+  get hash(): ContentHash | undefined {
+    if (this.record.isNull(this.#column.hash)) return undefined;
+    return contentHashOf(hashAlgorithmOfFlags(this.flags), this.record.blob(this.#column.hash));
+  }
+
+  get hasXattrs(): boolean {
+    return this.#hasXattrs && !this.record.isNull(this.#column.xattr);
+  }
+
+  /** Throws FORMAT if the blob is malformed. */
+  get xattrs(): Xattrs {
+    return this.hasXattrs ? decodeXattrs(this.record.blob(this.#column.xattr)) : new Map();
+  }
+}
+
+const COLUMN_OF = {
+  key1: 'md5path_1',
+  key2: 'md5path_2',
+  parent1: 'parent_1',
+  parent2: 'parent_2',
+  hardlinks: 'hardlinks',
+  hash: 'hash',
+  size: 'size',
+  mode: 'mode',
+  mtime: 'mtime',
+  mtimens: 'mtimens',
+  flags: 'flags',
+  name: 'name',
+  symlink: 'symlink',
+  uid: 'uid',
+  gid: 'gid',
+  xattr: 'xattr',
+} as const;
+
+function need(columns: ReadonlyMap<string, number>, table: string, name: string): number {
+  const column = columns.get(name);
+  if (column === undefined)
+    throw new ThimbleError('FORMAT', `Cannot open catalog: table ${table} has no column ${name}`);
+  return column;
+}
+
+/** Schema 2.4 and 2.5 are read, newer revisions of 2.5 too. Returns the schema revision. */
+function checkSchema(properties: ReadonlyMap<ByteString, ByteString>): number {
+  const schema = properties.get('schema' as ByteString) ?? '1.0';
+  const version = Number(schema);
+  if (!(Math.abs(version - 2.4) < 0.01 || Math.abs(version - 2.5) < 0.01)) {
+    throw new ThimbleError(
+      'UNSUPPORTED',
+      `Cannot open catalog: its schema is ${schema}, 2.4 and 2.5 are known`,
+    );
+  }
+  return Number(properties.get('schema_revision' as ByteString) ?? '0');
+}
+
+function readReferences(database: SqliteDatabase, table: string): NestedReference[] {
+  // Older schemas have no bind mount points.
+  if (!database.hasTable(table)) return [];
+  const columns = database.columns(table);
+  const path = need(columns, table, 'path');
+  const hash = need(columns, table, 'sha1');
+  const size = columns.get('size') ?? Number.POSITIVE_INFINITY;
+  const references: NestedReference[] = [];
+  const cursor = database.table(table);
+  for (let more = cursor.first(); more; more = cursor.next()) {
+    references.push({
+      path: cursor.record.text(path),
+      hash: parseContentHash(cursor.record.text(hash), `hash of ${table}`),
+      sizeBytes: size < cursor.record.count ? cursor.record.number(size) : 0,
+    });
+  }
+  return references;
+}

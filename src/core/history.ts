@@ -1,0 +1,107 @@
+/** The tag database of a repository, read-only (docs/format.md#history). */
+
+import type { ByteString, Bytes } from './bytes/byte-string.ts';
+import { decodeUtf8, displayBytes } from './bytes/utf8.ts';
+import { type ContentHash, parseContentHash } from './content-hash.ts';
+import { ThimbleError } from './errors.ts';
+import { readTextPairs, SqliteDatabase } from './sqlite/database.ts';
+
+export interface Tag {
+  readonly name: string;
+  readonly rootCatalog: ContentHash;
+  readonly rootCatalogSizeBytes: number;
+  readonly revision: number;
+  readonly timestampSeconds: number;
+  readonly description: string;
+  /** Empty on the trunk. */
+  readonly branch: string;
+}
+
+export interface History {
+  readonly fqrn: string;
+  readonly previousRevision: ContentHash | undefined;
+  /** Newest first. */
+  readonly tags: readonly Tag[];
+}
+
+export const MAX_HISTORY_BYTES = 2 ** 28;
+/** Maintained on each publish; they name the newest revision and the one before. */
+export const TRUNK = 'trunk';
+export const TRUNK_PREVIOUS = 'trunk-previous';
+
+/** Throws FORMAT, UNSUPPORTED. */
+export function decodeHistory(file: Bytes): History {
+  const database = SqliteDatabase.open(file);
+  const properties = readTextPairs(database, 'properties');
+  const schema = properties.get('schema' as ByteString);
+  if (Math.abs(Number(schema) - 1) > 0.01) {
+    throw new ThimbleError('UNSUPPORTED', `Cannot open history: its schema is ${schema}, 1.0 is known`);
+  }
+  const previous = properties.get('previous_revision' as ByteString);
+  return {
+    fqrn: properties.get('fqrn' as ByteString) ?? '',
+    previousRevision: previous ? parseContentHash(previous, 'previous history') : undefined,
+    tags: readTags(database).sort(
+      (a, b) =>
+        b.timestampSeconds - a.timestampSeconds || b.revision - a.revision || (a.name < b.name ? -1 : 1),
+    ),
+  };
+}
+
+function readTags(database: SqliteDatabase): Tag[] {
+  const columns = database.columns('tags');
+  const cursor = database.table('tags');
+  const row = cursor.record;
+  const text = (name: string) => {
+    const bytes = row.text(columns.get(name) ?? Number.POSITIVE_INFINITY);
+    return decodeUtf8(bytes) ?? displayBytes(bytes);
+  };
+  const number = (name: string) => row.number(columns.get(name) ?? Number.POSITIVE_INFINITY);
+  const tags: Tag[] = [];
+  for (let more = cursor.first(); more; more = cursor.next()) {
+    tags.push({
+      name: text('name'),
+      rootCatalog: parseContentHash(text('hash'), 'hash of a tag'),
+      rootCatalogSizeBytes: number('size'),
+      revision: number('revision'),
+      timestampSeconds: number('timestamp'),
+      description: text('description'),
+      branch: text('branch'),
+    });
+  }
+  return tags;
+}
+
+/** Throws NOT_FOUND, naming the newest tags. */
+export function findTag(history: History, name: string): Tag {
+  const tag = history.tags.find((candidate) => candidate.name === name);
+  if (tag !== undefined) return tag;
+  const known = history.tags.slice(0, 8).map((candidate) => candidate.name);
+  throw new ThimbleError('NOT_FOUND', `Cannot find tag ${JSON.stringify(name)} in ${history.fqrn}`, {
+    hint: known.length === 0 ? 'the repository has no tags' : `the newest tags are ${known.join(', ')}`,
+  });
+}
+
+/** The trunk tag with the highest revision that is not younger than `seconds`. Throws NOT_FOUND. */
+export function findTagByDate(history: History, seconds: number): Tag {
+  let best: Tag | undefined;
+  for (const tag of history.tags) {
+    if (tag.branch !== '' || tag.timestampSeconds > seconds) continue;
+    if (best === undefined || tag.revision > best.revision) best = tag;
+  }
+  if (best !== undefined) return best;
+  throw new ThimbleError(
+    'NOT_FOUND',
+    `Cannot find a snapshot of ${history.fqrn} that is as old as ${formatDate(seconds)}`,
+    {
+      hint:
+        history.tags.length === 0
+          ? 'the repository has no tags'
+          : `the oldest is of ${formatDate(Math.min(...history.tags.map((tag) => tag.timestampSeconds)))}`,
+    },
+  );
+}
+
+function formatDate(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace('.000', '');
+}

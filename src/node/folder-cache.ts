@@ -1,0 +1,354 @@
+/**
+ * The cache on disk. Layout of its folder:
+ *
+ *   objects/ab/cdef...   inflated, verified content; named by `CacheId`
+ *   tmp/<pid>-<n>        content on its way; renamed when it is whole
+ *   sums                 one line for each object put: id, bytes, CRC-32
+ *   running/<pid>        a process uses the cache; holds boot id and start time
+ *   suspect/ab/cdef...   what `objects` held when a process or the machine ended without saying goodbye
+ *
+ * After an unclean end file contents may be lost although their names survived. So `objects` as a whole becomes
+ * `suspect` (one rename, whatever its size), and each object is checked against `sums` when it is first asked for.
+ * Several mounts and processes share one folder; whoever finds it over its limit drops what was used longest ago, by
+ * access time. docs/adr/0005-cache-folder.md
+ */
+
+import {
+  appendFileSync,
+  closeSync,
+  fstatSync,
+  futimesSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import type { CacheId, CacheWriter, ObjectCache } from '../client/cache.ts';
+import type { Bytes } from '../core/bytes/byte-string.ts';
+import { messageOf, ThimbleError } from '../core/errors.ts';
+import { type Log, silentLog } from '../core/ports.ts';
+
+/** Descriptors of recently read objects kept open by each thread. */
+const MAX_OPEN_FILES = 512;
+/** Dropping goes on until the cache is this part of its limit, so that it is not needed for every object. */
+const DROP_TO = 0.75;
+const READ_CHUNK_BYTES = 1024 * 1024;
+
+interface OpenObject {
+  readonly fd: number;
+  readonly sizeBytes: number;
+}
+
+/** Reading alone, for a second thread; objects come and go under it. */
+export class FolderCacheReader {
+  protected readonly folder: string;
+  readonly #open = new Map<CacheId, OpenObject>();
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  read(id: CacheId, position: number, length: number, into: Bytes, at: number): number | undefined {
+    const object = this.openObject(id);
+    return object === undefined ? undefined : readSync(object.fd, into, at, length, position);
+  }
+
+  has(id: CacheId): boolean {
+    return this.openObject(id) !== undefined;
+  }
+
+  /** Closes all descriptors. */
+  close(): void {
+    for (const { fd } of this.#open.values()) closeSync(fd);
+    this.#open.clear();
+  }
+
+  protected openObject(id: CacheId): OpenObject | undefined {
+    const known = this.#open.get(id);
+    if (known !== undefined) return known;
+    const fd = openIfThere(this.pathOf(id));
+    if (fd === undefined) return undefined;
+    const { size, mtimeMs } = fstatSync(fd);
+    // What is used stays: dropping goes by access times, which mount options may have switched off.
+    futimesSync(fd, Date.now() / 1000, mtimeMs / 1000);
+    if (this.#open.size === MAX_OPEN_FILES) {
+      const [oldest, { fd: oldestFd }] = this.#open.entries().next().value!;
+      this.#open.delete(oldest);
+      closeSync(oldestFd);
+    }
+    const object = { fd, sizeBytes: size };
+    this.#open.set(id, object);
+    return object;
+  }
+
+  protected pathOf(id: CacheId, part = 'objects'): string {
+    return join(this.folder, part, id.slice(0, 2), id.slice(2));
+  }
+}
+
+export class FolderCache extends FolderCacheReader implements ObjectCache {
+  readonly limitBytes: number;
+  readonly #log: Log;
+  readonly #marker: string;
+  #usedBytes = 0;
+  #counter = 0;
+  #sums: Map<string, string> | undefined;
+
+  /** Opens or makes a cache folder. Throws STORAGE if it cannot be used. */
+  static open(folder: string, limitBytes: number, log: Log = silentLog): FolderCache {
+    try {
+      return new FolderCache(folder, limitBytes, log);
+    } catch (error) {
+      throw new ThimbleError('STORAGE', `Cannot use cache folder ${folder}`, {
+        hint: 'give another one with --cache, or --cache none for a cache in memory',
+        cause: error,
+      });
+    }
+  }
+
+  private constructor(folder: string, limitBytes: number, log: Log) {
+    super(folder);
+    this.limitBytes = limitBytes;
+    this.#log = log;
+    for (const part of ['objects', 'tmp', 'running', 'suspect']) {
+      mkdirSync(join(folder, part), { recursive: true, mode: 0o700 });
+    }
+    this.#marker = join(folder, 'running', String(process.pid));
+    if (this.#removeTracesOfTheDead()) this.#suspectEverything();
+    writeFileSync(this.#marker, identityOf(process.pid) ?? '');
+    this.#usedBytes = this.#scan().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  /** Says goodbye: without this, the next process checks every object again. */
+  override close(): void {
+    super.close();
+    rmSync(this.#marker, { force: true });
+  }
+
+  load(id: CacheId): Bytes | undefined {
+    const object = this.openObject(id);
+    if (object === undefined) return undefined;
+    const bytes = new Uint8Array(object.sizeBytes);
+    for (let at = 0; at < bytes.length; ) {
+      const count = readSync(object.fd, bytes, at, Math.min(READ_CHUNK_BYTES, bytes.length - at), at);
+      if (count === 0) return undefined;
+      at += count;
+    }
+    return bytes;
+  }
+
+  create(id: CacheId, sizeBytes: number): CacheWriter {
+    if (sizeBytes > this.limitBytes / 2) {
+      throw new ThimbleError(
+        'STORAGE',
+        `Cannot cache ${id}: ${sizeBytes} bytes are more than half of the cache`,
+      );
+    }
+    if (this.#usedBytes + sizeBytes > this.limitBytes) this.#drop(this.limitBytes * DROP_TO - sizeBytes);
+    const temporary = join(this.folder, 'tmp', `${process.pid}-${this.#counter++}`);
+    let fd: number | undefined = this.#attempt(id, () => openSync(temporary, 'wx', 0o600));
+    let sum = 0;
+    let length = 0;
+    const close = () => {
+      if (fd !== undefined) closeSync(fd);
+      fd = undefined;
+    };
+    return {
+      write: (chunk) => {
+        this.#attempt(id, () => writeAll(fd!, chunk));
+        sum = crc32(chunk, sum);
+        length += chunk.length;
+      },
+      commit: () => {
+        close();
+        this.#attempt(id, () => {
+          appendFileSync(join(this.folder, 'sums'), sumLine(id, length, sum), { mode: 0o600 });
+          const path = this.pathOf(id);
+          const replaced = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+          renameInto(temporary, path);
+          this.#usedBytes += length - replaced;
+        });
+      },
+      abort: () => {
+        close();
+        rmSync(temporary, { force: true });
+      },
+    };
+  }
+
+  protected override openObject(id: CacheId): OpenObject | undefined {
+    const object = super.openObject(id);
+    if (object !== undefined) return object;
+    return this.#acquit(id) ? super.openObject(id) : undefined;
+  }
+
+  /** Checks a suspect object and takes it back if it is whole. */
+  #acquit(id: CacheId): boolean {
+    const suspect = this.pathOf(id, 'suspect');
+    const fd = openIfThere(suspect);
+    if (fd === undefined) return false;
+    try {
+      this.#sums ??= readSums(join(this.folder, 'sums'));
+      const { length, sum } = checksumOf(fd);
+      if (this.#sums.get(id) !== sumLine(id, length, sum).trimEnd()) {
+        this.#log.warn('cached object is damaged, fetching it again', { id });
+        unlinkSync(suspect);
+        return false;
+      }
+      renameInto(suspect, this.pathOf(id));
+      this.#usedBytes += length;
+      return true;
+    } catch (error) {
+      // Another process may have taken it, or the disk fails: either way it is fetched again.
+      this.#log.warn('cached object cannot be checked', { id, error: messageOf(error) });
+      return false;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Markers and temporary files of processes that are gone. True if one of them did not say goodbye. */
+  #removeTracesOfTheDead(): boolean {
+    let unclean = false;
+    for (const name of readdirSync(join(this.folder, 'running'))) {
+      const marker = join(this.folder, 'running', name);
+      if (readFileSync(marker, 'latin1') === identityOf(Number(name))) continue;
+      rmSync(marker, { force: true });
+      unclean = true;
+    }
+    for (const name of readdirSync(join(this.folder, 'tmp'))) {
+      const pid = Number(name.split('-')[0]);
+      if (pid === process.pid || identityOf(pid) === undefined)
+        rmSync(join(this.folder, 'tmp', name), { force: true });
+    }
+    return unclean;
+  }
+
+  #suspectEverything(): void {
+    const suspect = join(this.folder, 'suspect');
+    // What was suspect before and not asked for since is not worth keeping.
+    rmSync(suspect, { recursive: true, force: true });
+    renameSync(join(this.folder, 'objects'), suspect);
+    mkdirSync(join(this.folder, 'objects'), { mode: 0o700 });
+    this.#log.warn('the cache was not closed cleanly, its objects are checked on first use', {
+      folder: this.folder,
+    });
+  }
+
+  #scan(): { path: string; sizeBytes: number; usedMs: number }[] {
+    const found: { path: string; sizeBytes: number; usedMs: number }[] = [];
+    const objects = join(this.folder, 'objects');
+    for (const shard of readdirSync(objects)) {
+      for (const name of readdirSync(join(objects, shard))) {
+        const path = join(objects, shard, name);
+        const stats = statSync(path, { throwIfNoEntry: false });
+        if (stats !== undefined) found.push({ path, sizeBytes: stats.size, usedMs: stats.atimeMs });
+      }
+    }
+    return found;
+  }
+
+  /** Removes what was used longest ago until `targetBytes` are used. */
+  #drop(targetBytes: number): void {
+    const objects = this.#scan().sort((a, b) => a.usedMs - b.usedMs);
+    let used = objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    let dropped = 0;
+    for (const { path, sizeBytes } of objects) {
+      if (used <= targetBytes) break;
+      rmSync(path, { force: true });
+      used -= sizeBytes;
+      dropped++;
+    }
+    this.#usedBytes = used;
+    this.#log.info('cache was full', {
+      droppedObjects: dropped,
+      usedBytes: used,
+      limitBytes: this.limitBytes,
+    });
+  }
+
+  #attempt<T>(id: CacheId, action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      // The disk is smaller than the limit allows: make room for the next one.
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') this.#drop(this.#usedBytes / 2);
+      throw new ThimbleError('STORAGE', `Cannot cache ${id} in ${this.folder}`, { cause: error });
+    }
+  }
+}
+
+/** Opens a file for reading; `undefined` if it is not there. */
+function openIfThere(path: string): number | undefined {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new ThimbleError('STORAGE', `Cannot open ${path}`, { cause: error });
+  }
+}
+
+function renameInto(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
+    renameSync(from, to);
+  }
+}
+
+function writeAll(fd: number, chunk: Bytes): void {
+  for (let at = 0; at < chunk.length; ) at += writeSync(fd, chunk, at);
+}
+
+function checksumOf(fd: number): { length: number; sum: number } {
+  const buffer = Buffer.allocUnsafe(READ_CHUNK_BYTES);
+  let length = 0;
+  let sum = 0;
+  for (let count = readSync(fd, buffer); count > 0; count = readSync(fd, buffer)) {
+    sum = crc32(buffer.subarray(0, count), sum);
+    length += count;
+  }
+  return { length, sum };
+}
+
+function sumLine(id: CacheId, length: number, sum: number): string {
+  return `${id} ${length} ${sum.toString(16).padStart(8, '0')}\n`;
+}
+
+/** The last line of each id counts; a line cut short by a crash matches nothing. */
+function readSums(path: string): Map<string, string> {
+  const sums = new Map<string, string>();
+  const fd = openIfThere(path);
+  if (fd === undefined) return sums;
+  closeSync(fd);
+  for (const line of readFileSync(path, 'latin1').split('\n'))
+    sums.set(line.slice(0, line.indexOf(' ')), line);
+  return sums;
+}
+
+/** Boot and start time of a process: a process id alone is reused. `undefined` if there is no such process. */
+function identityOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${startTicks}`;
+  } catch {
+    // No such process, or no /proc: then nobody is known to be alive.
+    return undefined;
+  }
+}
