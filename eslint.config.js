@@ -9,7 +9,10 @@ export default tseslint.config({
   },
   plugins: { '@typescript-eslint': tseslint.plugin },
   rules: {
-    '@typescript-eslint/no-floating-promises': ['error', { allowForKnownSafeCalls: ['test', 'describe', 'it'] }],
+    '@typescript-eslint/no-floating-promises': [
+      'error',
+      { allowForKnownSafeCalls: ['test', 'describe', 'it'] },
+    ],
     '@typescript-eslint/no-misused-promises': 'error',
     '@typescript-eslint/await-thenable': 'error',
     '@typescript-eslint/switch-exhaustiveness-check': 'error',

@@ -30,7 +30,10 @@ export async function* walkSnapshot(
 }
 
 /** The entries of a directory, in the order of its catalog. */
-export async function listDirectory(mounted: MountedSnapshot, directory: WalkedEntry): Promise<WalkedEntry[]> {
+export async function listDirectory(
+  mounted: MountedSnapshot,
+  directory: WalkedEntry,
+): Promise<WalkedEntry[]> {
   for (;;) {
     const children: WalkedEntry[] = [];
     const answer = mounted.vfs.readdir(directory.node, 0, (bytes, start, length, attributes) => {
@@ -45,7 +48,10 @@ export async function listDirectory(mounted: MountedSnapshot, directory: WalkedE
 }
 
 /** An entry by its absolute path; `undefined` if there is none. */
-export async function findEntry(mounted: MountedSnapshot, path: ByteString): Promise<WalkedEntry | undefined> {
+export async function findEntry(
+  mounted: MountedSnapshot,
+  path: ByteString,
+): Promise<WalkedEntry | undefined> {
   let entry = rootOf(mounted);
   for (const name of path.split('/').filter((part) => part !== '')) {
     let answer = mounted.vfs.lookup(entry.node, bytesOf(name as ByteString));

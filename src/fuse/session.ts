@@ -69,9 +69,11 @@ export class FuseSession {
   readonly #options: SessionOptions;
   readonly #log: Log;
   #request: Bytes = new Uint8Array(0);
-  #in: DataView = new DataView(new ArrayBuffer(0));
   #reply: Bytes = new Uint8Array(0);
-  #out: DataView = new DataView(new ArrayBuffer(0));
+  // The same bytes as 32-bit words: every field of the protocol is aligned. Far faster than a DataView until the code is
+  // optimised, which for a short-lived mount it may never be.
+  #in: Uint32Array = new Uint32Array(0);
+  #out: Uint32Array = new Uint32Array(0);
   #node: NodeId = ROOT_NODE;
   /** What the request waits for that was answered with LATER; `undefined` for INTERRUPT. */
   need: Need | undefined;
@@ -85,25 +87,26 @@ export class FuseSession {
   }
 
   /**
-   * Handles the request of `length` bytes in `request` and writes the reply into `reply`. The same two buffers should be
-   * passed again and again. Never throws: what goes wrong becomes an error reply and a line in the log.
+   * Handles the request of `length` bytes in `request` and writes the reply into `reply`. Both start at a multiple of 4
+   * in their memory, and the same two should be passed again and again. Never throws: what goes wrong becomes an error
+   * reply and a line in the log.
    */
   handle(request: Bytes, length: number, reply: Bytes): number {
     if (request !== this.#request) {
       this.#request = request;
-      this.#in = new DataView(request.buffer, request.byteOffset, request.byteLength);
+      this.#in = new Uint32Array(request.buffer, request.byteOffset, request.byteLength >> 2);
     }
     if (reply !== this.#reply) {
       this.#reply = reply;
-      this.#out = new DataView(reply.buffer, reply.byteOffset, reply.byteLength);
+      this.#out = new Uint32Array(reply.buffer, reply.byteOffset, reply.byteLength >> 2);
     }
     if (length < IN_HEADER) return NO_REPLY;
-    const opcode = this.#in.getUint32(4, true);
+    const opcode = this.#in[1]!;
     const operation = OPERATIONS[opcode];
     if (opcode < this.counts.length) this.counts[opcode]!++;
     if (operation === undefined) return this.#fail(errno.ENOSYS);
     if (length < IN_HEADER + operation.bodyBytes) return this.#fail(errno.EINVAL);
-    this.#node = (this.#in.getUint32(20, true) * 0x1_0000_0000 + this.#in.getUint32(16, true)) as NodeId;
+    this.#node = (this.#in[5]! * 0x1_0000_0000 + this.#in[4]!) as NodeId;
     try {
       return operation.handle(this, IN_HEADER, length);
     } catch (error) {
@@ -136,10 +139,10 @@ export class FuseSession {
 
   #header(length: number, error: number): number {
     const out = this.#out;
-    out.setUint32(0, length, true);
-    out.setInt32(4, error, true);
-    out.setUint32(8, this.#in.getUint32(8, true), true);
-    out.setUint32(12, this.#in.getUint32(12, true), true);
+    out[0] = length;
+    out[1] = error;
+    out[2] = this.#in[2]!;
+    out[3] = this.#in[3]!;
     return length;
   }
 
@@ -176,7 +179,6 @@ export class FuseSession {
   lookup(body: number, end: number): number {
     const found = this.#vfs.lookup(this.#node, this.#request.subarray(body, end - 1));
     if (found instanceof NotYet) return this.#later(found);
-    this.#out.setUint32(OUT_HEADER, 0, true);
     if (found === undefined) {
       // Node 0 makes the absence itself cacheable.
       this.#reply.fill(0, OUT_HEADER, OUT_HEADER + ENTRY_OUT);
@@ -191,8 +193,8 @@ export class FuseSession {
     const found = this.#vfs.getattr(this.#node);
     if (found === undefined) return this.#fail(errno.ESTALE);
     this.#validity(OUT_HEADER);
-    this.#out.setUint32(OUT_HEADER + 8, 0, true);
-    this.#out.setUint32(OUT_HEADER + 12, 0, true);
+    this.#out[(OUT_HEADER >> 2) + 2] = 0;
+    this.#out[(OUT_HEADER >> 2) + 3] = 0;
     this.#attributes(OUT_HEADER + ATTR_IN_ATTR_OUT, found);
     return this.#ok(ATTR_OUT);
   }
@@ -204,13 +206,13 @@ export class FuseSession {
   }
 
   read(body: number): number {
-    const size = Math.min(this.#in.getUint32(body + 16, true), MAX_READ_BYTES);
+    const size = Math.min(this.#in[(body + 16) >> 2]!, MAX_READ_BYTES);
     const count = this.#vfs.read(this.#node, this.#offset(body), size, this.#reply, OUT_HEADER);
     return count instanceof NotYet ? this.#later(count) : this.#ok(count);
   }
 
   readdir(body: number, plus: boolean): number {
-    const end = OUT_HEADER + Math.min(this.#in.getUint32(body + 16, true), MAX_READ_BYTES);
+    const end = OUT_HEADER + Math.min(this.#in[(body + 16) >> 2]!, MAX_READ_BYTES);
     let cookie = this.#offset(body);
     let at = OUT_HEADER;
     for (; cookie < COOKIES_OF_DOTS; cookie++) {
@@ -247,16 +249,14 @@ export class FuseSession {
     const name = byteStringOf(this.#request, body + abi.FuseGetxattrIn.size, end - 1);
     const value = this.#vfs.getxattr(this.#node, name);
     if (value === undefined) return this.#fail(errno.ENODATA);
-    return this.#sized(this.#in.getUint32(body, true), value.length, () =>
-      this.#reply.set(value, OUT_HEADER),
-    );
+    return this.#sized(this.#in[body >> 2]!, value.length, () => this.#reply.set(value, OUT_HEADER));
   }
 
   listxattr(body: number): number {
     if (this.#options.withoutXattrs) return this.#fail(errno.ENOSYS);
     const names = this.#vfs.listxattr(this.#node).map((name) => `${name}\0`);
     const list = names.join('') as ByteString;
-    return this.#sized(this.#in.getUint32(body, true), list.length, () => this.#byteString(list));
+    return this.#sized(this.#in[body >> 2]!, list.length, () => this.#byteString(list));
   }
 
   statfs(): number {
@@ -289,14 +289,15 @@ export class FuseSession {
   // ---- parts of replies ----
 
   #offset(body: number): number {
-    return this.#in.getUint32(body + 12, true) * 0x1_0000_0000 + this.#in.getUint32(body + 8, true);
+    const at = (body + 8) >> 2;
+    return this.#in[at + 1]! * 0x1_0000_0000 + this.#in[at]!;
   }
 
   /** Attributes of variable length: the length alone if the caller gave no room. */
   #sized(room: number, length: number, write: () => void): number {
     if (room === 0) {
-      this.#out.setUint32(OUT_HEADER, length, true);
-      this.#out.setUint32(OUT_HEADER + 4, 0, true);
+      this.#out[OUT_HEADER >> 2] = length;
+      this.#out[(OUT_HEADER >> 2) + 1] = 0;
       return this.#ok(abi.FuseGetxattrOut.size);
     }
     if (room < length) return this.#fail(errno.ERANGE);
@@ -311,42 +312,56 @@ export class FuseSession {
 
   /** `entry_valid` and `attr_valid`, or `attr_valid` alone, are both written with seconds first. */
   #validity(at: number): void {
-    this.#out.setUint32(at, this.#options.validSeconds, true);
-    this.#out.setUint32(at + 4, 0, true);
+    this.#out[at >> 2] = this.#options.validSeconds;
+    this.#out[(at >> 2) + 1] = 0;
   }
 
   #entry(at: number, attributes: Attributes): void {
     const out = this.#out;
-    this.#setNumber(at, attributes.node);
-    out.setUint32(at + 8, 0, true);
-    out.setUint32(at + 12, 0, true);
-    this.#validity(at + 16);
-    this.#validity(at + 24);
-    out.setUint32(at + 32, 0, true);
-    out.setUint32(at + 36, 0, true);
+    const word = at >> 2;
+    const { node } = attributes;
+    out[word] = node % 0x1_0000_0000;
+    out[word + 1] = node / 0x1_0000_0000;
+    out[word + 2] = 0; // generation
+    out[word + 3] = 0;
+    out[word + 4] = this.#options.validSeconds;
+    out[word + 5] = 0;
+    out[word + 6] = this.#options.validSeconds;
+    out[word + 7] = 0;
+    out[word + 8] = 0;
+    out[word + 9] = 0;
     this.#attributes(at + ATTR_IN_ENTRY, attributes);
   }
 
   #attributes(at: number, attributes: Attributes): void {
     const out = this.#out;
-    const size = attributes.sizeBytes;
-    out.setUint32(at, attributes.inodeLow, true);
-    out.setUint32(at + 4, attributes.inodeHigh, true);
-    this.#setNumber(at + 8, size);
-    this.#setNumber(at + 16, Math.ceil(size / 512));
-    this.#setSeconds(at + 24, attributes.mtimeSeconds);
-    this.#setSeconds(at + 32, attributes.mtimeSeconds);
-    this.#setSeconds(at + 40, attributes.mtimeSeconds);
-    out.setUint32(at + 48, attributes.mtimeNs, true);
-    out.setUint32(at + 52, attributes.mtimeNs, true);
-    out.setUint32(at + 56, attributes.mtimeNs, true);
-    out.setUint32(at + 60, attributes.mode, true);
-    out.setUint32(at + 64, attributes.linkCount, true);
-    out.setUint32(at + 68, attributes.uid, true);
-    out.setUint32(at + 72, attributes.gid, true);
-    out.setUint32(at + 76, attributes.rdev, true);
-    out.setUint32(at + 80, PAGE_BYTES, true);
-    out.setUint32(at + 84, 0, true);
+    const word = at >> 2;
+    const { sizeBytes, mtimeSeconds, mtimeNs } = attributes;
+    const blocks = Math.ceil(sizeBytes / 512);
+    // Stored modulo 2^32; the upper half of a negative time is negative too.
+    const secondsHigh = Math.floor(mtimeSeconds / 0x1_0000_0000);
+    out[word] = attributes.inodeLow;
+    out[word + 1] = attributes.inodeHigh;
+    out[word + 2] = sizeBytes % 0x1_0000_0000;
+    out[word + 3] = sizeBytes / 0x1_0000_0000;
+    out[word + 4] = blocks % 0x1_0000_0000;
+    out[word + 5] = blocks / 0x1_0000_0000;
+    out[word + 6] = mtimeSeconds; // atime
+    out[word + 7] = secondsHigh;
+    out[word + 8] = mtimeSeconds;
+    out[word + 9] = secondsHigh;
+    out[word + 10] = mtimeSeconds; // ctime
+    out[word + 11] = secondsHigh;
+    out[word + 12] = mtimeNs;
+    out[word + 13] = mtimeNs;
+    out[word + 14] = mtimeNs;
+    out[word + 15] = attributes.mode;
+    out[word + 16] = attributes.linkCount;
+    out[word + 17] = attributes.uid;
+    out[word + 18] = attributes.gid;
+    out[word + 19] = attributes.rdev;
+    out[word + 20] = PAGE_BYTES;
+    out[word + 21] = 0;
   }
 
   /**
@@ -367,30 +382,23 @@ export class FuseSession {
     const unpadded = dirent + DIRENT + nameLength;
     const next = unpadded + ((8 - (unpadded & 7)) & 7);
     if (next > end) return 0;
-    const out = this.#out;
     if (plus) {
       if (attributes === undefined) this.#reply.fill(0, at, dirent);
       else this.#entry(at, attributes);
     }
-    out.setUint32(dirent, attributes?.inodeLow ?? 1, true);
-    out.setUint32(dirent + 4, attributes?.inodeHigh ?? 0, true);
-    this.#setNumber(dirent + 8, cookie);
-    out.setUint32(dirent + 16, nameLength, true);
-    out.setUint32(dirent + 20, ((attributes?.mode ?? S_IFDIR) & S_IFMT) >> 12, true);
+    const out = this.#out;
+    const word = dirent >> 2;
+    out[word] = attributes === undefined ? ROOT_NODE : attributes.inodeLow;
+    out[word + 1] = attributes === undefined ? 0 : attributes.inodeHigh;
+    out[word + 2] = cookie % 0x1_0000_0000;
+    out[word + 3] = cookie / 0x1_0000_0000;
+    out[word + 4] = nameLength;
+    out[word + 5] = ((attributes === undefined ? S_IFDIR : attributes.mode) & S_IFMT) >> 12;
     const reply = this.#reply;
-    for (let i = 0; i < nameLength; i++) reply[dirent + DIRENT + i] = name[nameStart + i]!;
+    const nameAt = dirent + DIRENT;
+    for (let i = 0; i < nameLength; i++) reply[nameAt + i] = name[nameStart + i]!;
     for (let i = unpadded; i < next; i++) reply[i] = 0;
     return next;
-  }
-
-  #setNumber(at: number, value: number): void {
-    this.#out.setUint32(at, value % 0x1_0000_0000, true);
-    this.#out.setUint32(at + 4, value / 0x1_0000_0000, true);
-  }
-
-  #setSeconds(at: number, seconds: number): void {
-    this.#out.setUint32(at, seconds, true);
-    this.#out.setInt32(at + 4, Math.floor(seconds / 0x1_0000_0000), true);
   }
 }
 

@@ -14,7 +14,6 @@
  */
 
 import {
-  appendFileSync,
   closeSync,
   fstatSync,
   futimesSync,
@@ -36,6 +35,7 @@ import type { CacheId, CacheWriter, ObjectCache } from '../client/cache.ts';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { type Log, silentLog } from '../core/ports.ts';
+import { identityOf } from './process-identity.ts';
 
 /** Descriptors of recently read objects kept open by each thread. */
 const MAX_OPEN_FILES = 512;
@@ -99,6 +99,7 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
   readonly limitBytes: number;
   readonly #log: Log;
   readonly #marker: string;
+  readonly #sumsFd: number;
   #usedBytes = 0;
   #counter = 0;
   #sums: Map<string, string> | undefined;
@@ -125,6 +126,7 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
     this.#marker = join(folder, 'running', String(process.pid));
     if (this.#removeTracesOfTheDead()) this.#suspectEverything();
     writeFileSync(this.#marker, identityOf(process.pid) ?? '');
+    this.#sumsFd = openSync(join(folder, 'sums'), 'a', 0o600);
     this.#usedBytes = this.#scan().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   }
 
@@ -135,6 +137,7 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
   /** Says goodbye: without this, the next process checks every object again. */
   override close(): void {
     super.close();
+    closeSync(this.#sumsFd);
     rmSync(this.#marker, { force: true });
   }
 
@@ -175,11 +178,9 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
       commit: () => {
         close();
         this.#attempt(id, () => {
-          appendFileSync(join(this.folder, 'sums'), sumLine(id, length, sum), { mode: 0o600 });
-          const path = this.pathOf(id);
-          const replaced = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-          renameInto(temporary, path);
-          this.#usedBytes += length - replaced;
+          writeSync(this.#sumsFd, sumLine(id, length, sum));
+          renameInto(temporary, this.pathOf(id));
+          this.#usedBytes += length;
         });
       },
       abort: () => {
@@ -339,16 +340,4 @@ function readSums(path: string): Map<string, string> {
   for (const line of readFileSync(path, 'latin1').split('\n'))
     sums.set(line.slice(0, line.indexOf(' ')), line);
   return sums;
-}
-
-/** Boot and start time of a process: a process id alone is reused. `undefined` if there is no such process. */
-function identityOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${startTicks}`;
-  } catch {
-    // No such process, or no /proc: then nobody is known to be alive.
-    return undefined;
-  }
 }

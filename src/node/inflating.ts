@@ -28,10 +28,18 @@ export const nodeInflating: Inflating = {
     const stream = createInflate(TOLERANT);
     let output: Bytes[] = [];
     let failure: Error | undefined;
+    let wake = () => {};
     stream.on('data', (chunk: Buffer) => output.push(chunk));
+    // After an error, write callbacks may never come.
     stream.on('error', (error) => {
       failure = error;
+      wake();
     });
+    const waitFor = (start: (done: () => void) => void) =>
+      new Promise<void>((resolve) => {
+        wake = resolve;
+        start(resolve);
+      });
     const taken = () => {
       if (failure !== undefined) throw translated(failure, undefined);
       const bytes = output.length === 1 ? output[0]! : concatBytes(output);
@@ -40,18 +48,11 @@ export const nodeInflating: Inflating = {
     };
     return {
       async push(chunk) {
-        await new Promise<void>((resolve) => {
-          stream.once('error', () => resolve());
-          stream.write(chunk, () => resolve());
-        });
+        await waitFor((done) => stream.write(chunk, () => done()));
         return taken();
       },
       async end() {
-        await new Promise<void>((resolve) => {
-          stream.once('close', resolve);
-          stream.once('end', resolve);
-          stream.end();
-        });
+        await waitFor((done) => stream.end(done));
         return taken();
       },
       close: () => void stream.destroy(),

@@ -100,15 +100,16 @@ export class CatalogReader {
    */
   children(directory: PathKey, afterRowid: number, visit: (row: CatalogRow) => boolean): void {
     const index = this.#byParent;
-    for (
-      let more = index.seek(directory, afterRowid);
-      more && index.matches(directory);
-      more = index.next()
-    ) {
+    let last = afterRowid;
+    while (index.seek(directory, last)) {
       if (!this.seek(index.rowid)) {
         throw new ThimbleError('FORMAT', 'Cannot list directory: its index names a row that does not exist');
       }
-      if (!visit(this.row)) return;
+      // Siblings stand together in most catalogs: as long as they do, the rows themselves say where to go on.
+      do {
+        last = this.#rows.rowid;
+        if (!visit(this.row)) return;
+      } while (this.#rows.stepWithinPage() && this.row.hasParent(directory));
     }
   }
 
@@ -221,6 +222,17 @@ export class CatalogRow {
     return this.#halves(this.#column.parent1, this.#column.parent2, into);
   }
 
+  hasParent(key: PathKey): boolean {
+    const { record } = this;
+    const { parent1, parent2 } = this.#column;
+    return (
+      record.low(parent1) === key[1] &&
+      record.low(parent2) === key[3] &&
+      record.high(parent1) === key[0] &&
+      record.high(parent2) === key[2]
+    );
+  }
+
   #halves(first: number, second: number, into: PathKey): PathKey {
     const record = this.record;
     into[0] = record.high(first);
@@ -305,9 +317,15 @@ export class CatalogRow {
     return this.#hasXattrs && !this.record.isNull(this.#column.xattr);
   }
 
+  /** As stored. */
+  get xattrBlob(): Bytes | undefined {
+    return this.hasXattrs ? this.record.blob(this.#column.xattr) : undefined;
+  }
+
   /** Throws FORMAT if the blob is malformed. */
   get xattrs(): Xattrs {
-    return this.hasXattrs ? decodeXattrs(this.record.blob(this.#column.xattr)) : new Map();
+    const blob = this.xattrBlob;
+    return blob === undefined ? new Map() : decodeXattrs(blob);
   }
 }
 

@@ -37,7 +37,7 @@ class Cells {
 
   /** Offset of the b-tree header; page 1 starts with the file header. */
   header(page: number): number {
-    return this.locate(page) + (page === 1 ? 100 : 0);
+    return page === 1 ? this.locate(1) + 100 : this.locate(page);
   }
 
   cell(page: number, pageStart: number, header: number, headerBytes: number, index: number): number {
@@ -96,7 +96,7 @@ export class TableCursor {
   /** Loads the row `rowid` into `record`; false if there is none. */
   seek(rowid: number): boolean {
     // Rows of one directory mostly follow each other: try the neighbour before descending.
-    if (this.#depth >= 0 && rowid === this.rowid + 1 && this.#stepWithinLeaf(rowid)) return true;
+    if (rowid === this.rowid + 1 && this.stepWithinPage() && this.rowid === rowid) return true;
     const bytes = this.#cells.pages.bytes;
     let page = this.#root;
     for (let depth = 0; depth < MAX_DEPTH; depth++) {
@@ -201,13 +201,15 @@ export class TableCursor {
     return word(this.#cells.pages.bytes, at);
   }
 
-  #stepWithinLeaf(rowid: number): boolean {
+  /** Goes to the following row if it is on the same page; false, without moving, if it is not. */
+  stepWithinPage(): boolean {
+    if (this.#depth < 0) return false;
     const page = this.#pages[this.#depth]!;
     const header = this.#cells.header(page);
     const index = this.#indexes[this.#depth]! + 1;
     if (index >= half(this.#cells.pages.bytes, header + 3)) return false;
     this.#indexes[this.#depth] = index;
-    return this.#loadCell(page, this.#cells.locate(page), header, index) && this.rowid === rowid;
+    return this.#loadCell(page, this.#cells.locate(page), header, index);
   }
 
   #loadCell(page: number, start: number, header: number, index: number): true {

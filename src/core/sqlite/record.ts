@@ -42,8 +42,11 @@ export class SqliteRecord {
   bytes: Bytes = new Uint8Array(0);
   /** How many columns the row has; rows written before a column was added have fewer. */
   count = 0;
-  readonly #types = new Float64Array(MAX_COLUMNS);
-  readonly #starts = new Float64Array(MAX_COLUMNS);
+  readonly #types = new Int32Array(MAX_COLUMNS);
+  readonly #starts = new Int32Array(MAX_COLUMNS);
+  /** Integers are decoded as the header is read: a row is looked at a dozen times. */
+  readonly #lows = new Int32Array(MAX_COLUMNS);
+  readonly #highs = new Int32Array(MAX_COLUMNS);
 
   /** Points at the record of `size` bytes at `at`. Throws FORMAT if it does not fit together. */
   load(bytes: Bytes, at: number, size: number): void {
@@ -52,16 +55,65 @@ export class SqliteRecord {
     let cursor = readVarint(bytes, at, end);
     const headerEnd = at + varint;
     if (headerEnd > end) throw malformed('a record header is longer than its record');
+    const types = this.#types;
+    const starts = this.#starts;
+    const lows = this.#lows;
+    const highs = this.#highs;
     let start = headerEnd;
     let count = 0;
-    while (cursor < headerEnd) {
+    for (; cursor < headerEnd; count++) {
       if (count === MAX_COLUMNS) throw malformed(`a row has more than ${MAX_COLUMNS} columns`);
-      cursor = readVarint(bytes, cursor, headerEnd);
-      const type = varint;
-      this.#types[count] = type;
-      this.#starts[count] = start;
-      count++;
-      start += type >= 12 ? (type - 12 - (type & 1)) / 2 : INTEGER_BYTES[type]!;
+      // Almost every type is a single byte.
+      let type = bytes[cursor]!;
+      if (type < 0x80) {
+        cursor++;
+      } else {
+        cursor = readVarint(bytes, cursor, headerEnd);
+        type = varint;
+        if (type > MAX_SERIAL_TYPE) throw malformed('a column is longer than its record');
+      }
+      types[count] = type;
+      starts[count] = start;
+      if (type >= 12) {
+        start += (type - 12) >> 1;
+        continue;
+      }
+      const next = start + INTEGER_BYTES[type]!;
+      if (next > end) throw malformed('a record is shorter than its columns');
+      let low = 0;
+      let high = 0;
+      switch (type) {
+        case 1:
+          low = (bytes[start]! << 24) >> 24;
+          high = low >> 31;
+          break;
+        case 2:
+          low = ((bytes[start]! << 24) >> 16) | bytes[start + 1]!;
+          high = low >> 31;
+          break;
+        case 3:
+          low = ((bytes[start]! << 24) >> 8) | (bytes[start + 1]! << 8) | bytes[start + 2]!;
+          high = low >> 31;
+          break;
+        case 4:
+          low = word(bytes, start);
+          high = low >> 31;
+          break;
+        case 5:
+          low = word(bytes, start + 2);
+          high = ((bytes[start]! << 24) >> 16) | bytes[start + 1]!;
+          break;
+        case 6:
+          low = word(bytes, start + 4);
+          high = word(bytes, start);
+          break;
+        case 9:
+          low = 1;
+          break;
+      }
+      lows[count] = low;
+      highs[count] = high;
+      start = next;
     }
     if (start > end) throw malformed('a record is shorter than its columns');
     this.bytes = bytes;
@@ -86,54 +138,26 @@ export class SqliteRecord {
   length(column: number): number {
     if (column >= this.count) return 0;
     const type = this.#types[column]!;
-    if (type >= 12) return (type - 12 - (type & 1)) / 2;
+    if (type >= 12) return (type - 12) >> 1;
     if (type === 0) return 0;
     throw malformed('text or blob expected, number found');
   }
 
-  /** The low 32 bits of an integer, as a signed pattern. NULL is 0. */
+  /** The low 32 bits of an integer, as a signed pattern. NULL is 0. Throws FORMAT for anything else. */
   low(column: number): number {
     if (column >= this.count) return 0;
-    const bytes = this.bytes;
-    const at = this.#starts[column]!;
-    switch (this.#types[column]) {
-      case 0:
-      case 8:
-        return 0;
-      case 9:
-        return 1;
-      case 1:
-        return (bytes[at]! << 24) >> 24;
-      case 2:
-        return ((bytes[at]! << 24) >> 16) | bytes[at + 1]!;
-      case 3:
-        return ((bytes[at]! << 24) >> 8) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
-      case 4:
-        return word(bytes, at);
-      case 5:
-        return word(bytes, at + 2);
-      case 6:
-        return word(bytes, at + 4);
-      default:
-        throw malformed('integer expected');
-    }
+    if (this.#types[column]! >= 10 || this.#types[column] === 7) throw malformed('integer expected');
+    return this.#lows[column]!;
   }
 
-  /** The high 32 bits of an integer, signed. NULL is 0. */
+  /** The high 32 bits of an integer, signed. NULL is 0. Throws FORMAT for anything else. */
   high(column: number): number {
     if (column >= this.count) return 0;
-    const at = this.#starts[column]!;
-    switch (this.#types[column]) {
-      case 5:
-        return ((this.bytes[at]! << 24) >> 16) | this.bytes[at + 1]!;
-      case 6:
-        return word(this.bytes, at);
-      default:
-        return this.low(column) < 0 ? -1 : 0;
-    }
+    if (this.#types[column]! >= 10 || this.#types[column] === 7) throw malformed('integer expected');
+    return this.#highs[column]!;
   }
 
-  /** An integer. Throws LIMIT beyond 2^53. */
+  /** An integer. Throws FORMAT for anything else, LIMIT beyond 2^53. */
   number(column: number): number {
     return safeNumberOfHalves(this.high(column), this.low(column), 'an integer of an SQLite file');
   }
@@ -152,6 +176,8 @@ export class SqliteRecord {
   }
 }
 
+/** Keeps lengths and offsets within 32 bits. */
+const MAX_SERIAL_TYPE = 2 ** 30;
 // Serial types 0 to 11; 10 and 11 are reserved and never in a file, 7 is a float.
 const INTEGER_BYTES = [0, 1, 2, 3, 4, 6, 8, 8, 0, 0, 0, 0];
 

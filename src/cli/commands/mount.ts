@@ -1,0 +1,179 @@
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Command } from 'commander';
+import { type ErrorCode, errorCodeOf, messageOf, ThimbleError } from '../../core/errors.ts';
+import { findMount } from '../../node/fuse-mount.ts';
+import { lineLog } from '../../node/log.ts';
+import { openRepository } from '../../node/repository-access.ts';
+import { mountSnapshot } from '../../node/snapshot-mount.ts';
+import { addReaderOptions, type ReaderOptions, selectionOf } from '../reader-options.ts';
+import { defaultCacheFolder, parseSize, resolveAddress } from '../settings.ts';
+import { printResult } from '../terminal.ts';
+
+interface MountCommandOptions extends ReaderOptions {
+  readonly cache?: string;
+  readonly cacheSize: string;
+  readonly suid?: boolean;
+  readonly dev?: boolean;
+  readonly deadline: string;
+  readonly foreground?: boolean;
+  readonly log?: string;
+}
+
+/** What the background process tells the one that started it. */
+type StartMessage =
+  | { readonly kind: 'ready'; readonly result: MountResult }
+  | {
+      readonly kind: 'failed';
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly hint: string | undefined;
+    };
+
+interface MountResult {
+  readonly fqrn: string;
+  readonly folder: string;
+  readonly rootCatalog: string;
+  readonly revision: number | undefined;
+  readonly tag: string | undefined;
+  readonly pid: number;
+}
+
+export function configure(command: Command): void {
+  addReaderOptions(
+    command
+      .argument('<source>', 'address, storage folder or name of a repository')
+      .argument('<folder>', 'where to mount it'),
+  )
+    .option('--cache <folder>', 'where fetched content is kept, or "none" for memory only')
+    .option('--cache-size <size>', 'limit of the cache', '4G')
+    .option('--deadline <seconds>', 'how long a read may wait for servers before it fails', '30')
+    .option('--suid', 'honour set-user-id bits and file capabilities')
+    .option('--dev', 'honour device nodes')
+    .option('--foreground', 'stay in the foreground, log to standard error')
+    .option('--log <file>', 'log of the background process (default: thimble.log beside the cache)')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  thimble mount http://host:8000/cvmfs/os.example.org /mnt/os --key os.example.org.pub\n  thimble mount os.example.org /mnt/os --tag v1\n  thimble mount os.example.org /mnt/os --date 2026-11-01',
+    )
+    .action(async (source: string, folder: string, _: unknown, self: Command) => {
+      const options = self.optsWithGlobals<MountCommandOptions>();
+      if (options.foreground) await serveMount(source, folder, options);
+      else await startInBackground(folder, options);
+    });
+}
+
+/** Mounts, and serves until somebody unmounts. */
+async function serveMount(source: string, folder: string, options: MountCommandOptions): Promise<void> {
+  try {
+    const address = resolveAddress(source, options, options);
+    const selection = selectionOf(options);
+    checkMountpoint(folder);
+    const cacheRoot = options.cache ?? defaultCacheFolder();
+    const cacheFolder = cacheRoot === 'none' ? undefined : join(cacheRoot, 'objects');
+    const log = lineLog((line) => writeSync(2, line), options.debug ? 'debug' : 'info');
+    const access = openRepository(address, {
+      cacheFolder,
+      cacheLimitBytes: parseSize(options.cacheSize),
+      log,
+      retries: { deadlineMs: Number(options.deadline) * 1000 },
+    });
+    const { snapshot, server } = await mountSnapshot(access, selection, {
+      mountpoint: folder,
+      name: address.fqrn,
+      suid: options.suid ?? false,
+      dev: options.dev ?? false,
+      workerFile: new URL('../mount-worker.ts', import.meta.url),
+      cacheFolder,
+      variables: { ...processVariables(), CVMFS_FQRN: address.fqrn },
+      log,
+    });
+    const result = { fqrn: address.fqrn, folder, ...snapshot, pid: process.pid };
+    // The mount outlives the terminal; it ends when it is unmounted.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(signal, () => log.info('signal ignored, unmount to end', { signal }));
+    }
+    tell({ kind: 'ready', result });
+    if (process.send === undefined) printResult(options, result, describe(result));
+    await server.closed;
+    access.close();
+    log.info('unmounted', { folder, ...server.statistics() });
+  } catch (error) {
+    const hint = error instanceof ThimbleError ? error.hint : undefined;
+    tell({ kind: 'failed', code: errorCodeOf(error), message: messageOf(error), hint });
+    throw error;
+  }
+}
+
+async function startInBackground(folder: string, options: MountCommandOptions): Promise<void> {
+  const logFile =
+    options.log ??
+    join(options.cache && options.cache !== 'none' ? options.cache : defaultCacheFolder(), 'thimble.log');
+  const log = openLog(logFile);
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1), '--foreground'], {
+    detached: true,
+    stdio: ['ignore', log, log, 'ipc'],
+  });
+  closeSync(log);
+  const message = await new Promise<StartMessage>((resolve, reject) => {
+    child.once('message', (received) => resolve(received as StartMessage));
+    child.once('error', reject);
+    child.once('exit', (status) =>
+      reject(
+        new ThimbleError('INTERNAL', `The mount process ended with status ${status}`, {
+          hint: `see ${logFile}`,
+        }),
+      ),
+    );
+  });
+  child.disconnect();
+  child.unref();
+  if (message.kind === 'failed')
+    throw new ThimbleError(message.code, message.message, { hint: message.hint });
+  printResult(options, message.result, describe(message.result));
+  void folder;
+}
+
+function tell(message: StartMessage): void {
+  process.send?.(message);
+}
+
+function describe({ fqrn, folder, revision, tag, rootCatalog }: MountResult): string {
+  const which = [revision === undefined ? undefined : `revision ${revision}`, tag].filter(Boolean).join(', ');
+  return `Mounted ${fqrn} on ${folder} (${which === '' ? rootCatalog : which})`;
+}
+
+function checkMountpoint(folder: string): void {
+  // A mount whose server died answers every question with ENOTCONN.
+  const stale = findMount(folder);
+  if (stale?.type.startsWith('fuse')) {
+    throw new ThimbleError('CONFLICT', `Cannot mount on ${folder}: ${stale.source} is mounted there`, {
+      hint: `unmount it with: thimble umount ${folder}`,
+    });
+  }
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new ThimbleError('USAGE', `Cannot mount on ${folder}: it is not a folder`, {
+      hint: `make it with: mkdir ${folder}`,
+    });
+  }
+}
+
+function openLog(path: string): number {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    return openSync(path, 'a');
+  } catch (error) {
+    throw new ThimbleError('STORAGE', `Cannot write log file ${path}`, {
+      hint: 'give another with --log',
+      cause: error,
+    });
+  }
+}
+
+function processVariables(): Record<string, string> {
+  return Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== undefined)) as Record<
+    string,
+    string
+  >;
+}

@@ -1,0 +1,95 @@
+/** The command line. Each command is loaded only when it is the one that runs. */
+
+import { Command, CommanderError } from 'commander';
+import { EXIT_CODES } from './exit-codes.ts';
+import { type GlobalOptions, reportError } from './terminal.ts';
+
+interface CommandModule {
+  /** Adds arguments, options, help and the action. */
+  configure(command: Command): void;
+}
+
+interface CommandRow {
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => Promise<CommandModule>;
+}
+
+const COMMANDS: readonly CommandRow[] = [
+  {
+    name: 'demo',
+    summary: 'build a Debian repository, boot machines from it, and show the figures',
+    load: () => import('./commands/demo.ts'),
+  },
+  { name: 'repo', summary: 'create and look after repositories', load: () => import('./commands/repo.ts') },
+  {
+    name: 'publish',
+    summary: 'publish a folder or tar stream as the next revision',
+    load: () => import('./commands/publish.ts'),
+  },
+  {
+    name: 'tag',
+    summary: 'list the named snapshots of a repository',
+    load: () => import('./commands/tag.ts'),
+  },
+  { name: 'serve', summary: 'serve repositories over HTTP', load: () => import('./commands/serve.ts') },
+  { name: 'mount', summary: 'mount a snapshot of a repository', load: () => import('./commands/mount.ts') },
+  { name: 'umount', summary: 'unmount it', load: () => import('./commands/umount.ts') },
+  { name: 'dump', summary: 'print every entry of a snapshot', load: () => import('./commands/dump.ts') },
+  { name: 'os', summary: 'build operating system trees', load: () => import('./commands/os.ts') },
+  { name: 'image', summary: 'build boot images', load: () => import('./commands/image.ts') },
+  { name: 'vm', summary: 'run virtual machines', load: () => import('./commands/vm.ts') },
+  {
+    name: 'completion',
+    summary: 'print a completion script for the shell',
+    load: () => import('./commands/completion.ts'),
+  },
+];
+
+/** The whole command tree; only the commands in `wanted` know their options, or all if it is `undefined`. */
+export async function buildProgram(wanted: readonly string[] | undefined): Promise<Command> {
+  const program = new Command('thimble')
+    .description('Operating systems on demand: publish once, boot from a tiny image.')
+    .option('--json', 'print results and errors as JSON')
+    .option('--debug', 'print stacks of errors')
+    .option(
+      '--config <folder>',
+      'folder with settings and keys (default: /etc/thimble, or ~/.config/thimble)',
+    )
+    .helpCommand(false)
+    .showHelpAfterError('Run with --help for usage.')
+    .addHelpText('after', '\nExample:\n  thimble demo');
+  for (const { name, summary, load } of COMMANDS) {
+    const command = program.command(name).summary(summary);
+    if (wanted === undefined || wanted.includes(name)) (await load()).configure(command);
+    else command.allowUnknownOption();
+  }
+  return program;
+}
+
+async function run(args: readonly string[]): Promise<number> {
+  // The first word that is no option, nor the value of --config, is the command.
+  const words = args.filter((arg, i) => !arg.startsWith('-') && args[i - 1] !== '--config');
+  const program = await buildProgram(words.slice(0, 1));
+  const everywhere = (command: Command) => {
+    command.exitOverride();
+    for (const child of command.commands) everywhere(child);
+  };
+  everywhere(program);
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return typeof process.exitCode === 'number' ? process.exitCode : 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.USAGE;
+    return reportError(error, program.opts<GlobalOptions>());
+  }
+}
+
+if (import.meta.main) {
+  // A reader that has seen enough, such as `head`, is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+  process.exitCode = await run(process.argv.slice(2));
+}

@@ -1,0 +1,95 @@
+/** Wires the client to this machine: from addresses, keys and a cache folder to a repository. */
+
+import { readFileSync } from 'node:fs';
+import { MemoryCache, type ObjectCache } from '../client/cache.ts';
+import { HttpClient, type HttpOptions } from '../client/http/http-client.ts';
+import { Objects } from '../client/objects.ts';
+import { Repository } from '../client/repository.ts';
+import { Servers, type ServersOptions } from '../client/servers.ts';
+import { HttpSource, type Source } from '../client/source.ts';
+import { ThimbleError } from '../core/errors.ts';
+import type { Log } from '../core/ports.ts';
+import { importMasterKeys } from '../core/trust.ts';
+import { nodeClock, nodeRandom } from './clock.ts';
+import { FolderCache } from './folder-cache.ts';
+import { FolderSource } from './folder-source.ts';
+import { nodeHashing } from './hashing.ts';
+import { nodeInflating } from './inflating.ts';
+import { nodeSignatures } from './signatures.ts';
+import { nodeSockets } from './sockets.ts';
+
+export interface RepositoryAddress {
+  readonly fqrn: string;
+  /** `http://` addresses or folders, in order of preference. */
+  readonly servers: readonly string[];
+  /** `http://` addresses or `DIRECT`, tried in order for each server; none means direct. */
+  readonly proxies: readonly string[];
+  /** PEM files of master keys. */
+  readonly keyFiles: readonly string[];
+}
+
+export interface AccessOptions {
+  /** Where content is kept; `undefined` keeps it in memory. */
+  readonly cacheFolder: string | undefined;
+  readonly cacheLimitBytes: number;
+  readonly log: Log;
+  readonly http?: Partial<HttpOptions>;
+  readonly retries?: Partial<ServersOptions>;
+}
+
+export interface RepositoryAccess {
+  readonly repository: Repository;
+  readonly objects: Objects;
+  readonly servers: Servers;
+  readonly cache: ObjectCache;
+  /** Closes connections and says goodbye to the cache. */
+  close(): void;
+}
+
+/** Throws USAGE, FORMAT, STORAGE. */
+export function openRepository(address: RepositoryAddress, options: AccessOptions): RepositoryAccess {
+  const client = new HttpClient(nodeSockets, nodeClock, options.http ?? {});
+  const sources = address.servers.flatMap((server) => sourcesOf(client, server, address.proxies));
+  const ports = { clock: nodeClock, random: nodeRandom, log: options.log };
+  const servers = new Servers(sources, ports, options.retries);
+  const keys = address.keyFiles.flatMap((file) => importMasterKeys(nodeSignatures, readKeyFile(file)));
+  const folder =
+    options.cacheFolder === undefined
+      ? undefined
+      : FolderCache.open(options.cacheFolder, options.cacheLimitBytes, options.log);
+  const cache: ObjectCache = folder ?? new MemoryCache(options.cacheLimitBytes);
+  const objects = new Objects(servers, cache, {
+    hashing: nodeHashing,
+    inflating: nodeInflating,
+    log: options.log,
+  });
+  const repository = new Repository(address.fqrn, servers, objects, keys, {
+    hashing: nodeHashing,
+    signatures: nodeSignatures,
+    clock: nodeClock,
+  });
+  return {
+    repository,
+    objects,
+    servers,
+    cache,
+    close: () => {
+      client.close();
+      folder?.close();
+    },
+  };
+}
+
+function sourcesOf(client: HttpClient, server: string, proxies: readonly string[]): Source[] {
+  if (!/^https?:\/\//.test(server)) return [new FolderSource(server.replace(/^file:\/\//, ''))];
+  if (proxies.length === 0) return [new HttpSource(client, server)];
+  return proxies.map((proxy) => new HttpSource(client, server, proxy === 'DIRECT' ? undefined : proxy));
+}
+
+function readKeyFile(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new ThimbleError('NOT_FOUND', `Cannot read key file ${path}`, { cause: error });
+  }
+}

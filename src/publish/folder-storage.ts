@@ -1,0 +1,140 @@
+/** Storage in a local folder, laid out as a web server serves it. */
+
+import { spawn } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { ThimbleError } from '../core/errors.ts';
+import type { Storage, StorageLocation } from './storage.ts';
+
+const TEMPORARY = 'data/txn';
+
+export class FolderStorage implements Storage {
+  readonly name: string;
+  readonly #folder: string;
+  #counter = 0;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.name = folder;
+  }
+
+  get location(): StorageLocation {
+    return { kind: 'folder', path: this.#folder };
+  }
+
+  /** Makes the empty folders; those that exist are left alone. */
+  create(): void {
+    this.#attempt('create', this.#folder, () => {
+      mkdirSync(join(this.#folder, TEMPORARY), { recursive: true });
+      for (let shard = 0; shard < 256; shard++) {
+        mkdirSync(join(this.#folder, 'data', shard.toString(16).padStart(2, '0')), { recursive: true });
+      }
+    });
+  }
+
+  async has(path: string): Promise<boolean> {
+    return existsSync(join(this.#folder, path));
+  }
+
+  async read(path: string): Promise<Uint8Array | undefined> {
+    try {
+      return readFileSync(join(this.#folder, path));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw this.#failure('read', path, error);
+    }
+  }
+
+  async putObject(path: string, bytes: Uint8Array): Promise<boolean> {
+    if (await this.has(path)) return false;
+    this.#write(path, bytes, false);
+    return true;
+  }
+
+  async replace(path: string, bytes: Uint8Array): Promise<void> {
+    this.#write(path, bytes, true);
+  }
+
+  /** `sync -f` flushes the one file system that the folder is on; there is no such call in Node. */
+  async flush(): Promise<void> {
+    const child = spawn('sync', ['-f', this.#folder], { stdio: 'ignore' });
+    const status = await new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', resolve);
+    }).catch((error: unknown) => {
+      throw this.#failure('flush', '', error);
+    });
+    if (status !== 0) throw this.#failure('flush', '', new Error(`sync ended with status ${status}`));
+  }
+
+  /** Whole, then renamed. Objects are made durable together by `flush`; a file that is replaced, on its own. */
+  #write(path: string, bytes: Uint8Array, durable: boolean): void {
+    const temporary = join(this.#folder, TEMPORARY, `${process.pid}-${threadSuffix()}-${this.#counter++}`);
+    this.#attempt('write', path, () => {
+      try {
+        const fd = openSync(temporary, 'wx', 0o644);
+        try {
+          for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+          if (durable) fsyncSync(fd);
+        } finally {
+          closeSync(fd);
+        }
+        const target = join(this.#folder, path);
+        try {
+          renameSync(temporary, target);
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+          mkdirSync(dirname(target), { recursive: true });
+          renameSync(temporary, target);
+        }
+        if (durable) this.#syncFolder(dirname(target));
+      } catch (error) {
+        rmSync(temporary, { force: true });
+        throw error;
+      }
+    });
+  }
+
+  #syncFolder(folder: string): void {
+    const fd = openSync(folder, 'r');
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #attempt<T>(verb: string, path: string, action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      throw this.#failure(verb, path, error);
+    }
+  }
+
+  #failure(verb: string, path: string, cause: unknown): ThimbleError {
+    const { code } = cause as NodeJS.ErrnoException;
+    return new ThimbleError('STORAGE', `Cannot ${verb} ${join(this.#folder, path)}`, {
+      hint: code === 'ENOSPC' ? 'the disk is full' : undefined,
+      cause,
+    });
+  }
+}
+
+let ownThread: string | undefined;
+
+/** Threads of one process share its id, and must not share temporary names. */
+function threadSuffix(): string {
+  ownThread ??= `${performance.timeOrigin.toString(36)}${Math.floor(performance.now() * 1000).toString(36)}`;
+  return ownThread;
+}

@@ -1,0 +1,131 @@
+/** Writes the tag database and the reference log: small SQLite files (docs/format.md#history, #reflog). */
+
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { ThimbleError } from '../core/errors.ts';
+import { decodeHistory, type History, type Tag, TRUNK, TRUNK_PREVIOUS } from '../core/history.ts';
+
+/** Adds the newest revision to the tags: `trunk` moves to it, `trunk-previous` to the one before. */
+export function historyWithRevision(
+  history: History,
+  head: Omit<Tag, 'name' | 'description' | 'branch'>,
+  tag: { readonly name: string; readonly description: string } | undefined,
+): readonly Tag[] {
+  const previous = history.tags.find(({ name }) => name === TRUNK);
+  const tags = history.tags.filter(({ name }) => name !== TRUNK && name !== TRUNK_PREVIOUS);
+  if (previous !== undefined && previous.rootCatalog !== head.rootCatalog) {
+    tags.push({ ...previous, name: TRUNK_PREVIOUS, description: 'default undo target' });
+  } else {
+    tags.push(...history.tags.filter(({ name }) => name === TRUNK_PREVIOUS));
+  }
+  tags.push({ ...head, name: TRUNK, description: 'current HEAD', branch: '' });
+  if (tag !== undefined) tags.push({ ...head, ...tag, branch: '' });
+  return tags;
+}
+
+/** Throws USAGE for a name that cannot be one, CONFLICT for one that is taken. */
+export function checkNewTag(history: History, name: string): void {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._+:@-]{0,254}$/.test(name)) {
+    throw new ThimbleError('USAGE', `Cannot use ${JSON.stringify(name)} as a tag`, {
+      hint: 'letters, digits and . _ + : @ -, starting with a letter or digit',
+    });
+  }
+  if (name === TRUNK || name === TRUNK_PREVIOUS) {
+    throw new ThimbleError('USAGE', `Cannot use ${name} as a tag: it is maintained by each publish`);
+  }
+  const existing = history.tags.find((tag) => tag.name === name);
+  if (existing === undefined) return;
+  throw new ThimbleError(
+    'CONFLICT',
+    `Cannot add tag ${name}: it is the name of revision ${existing.revision}`,
+    {
+      hint: 'tags are promises to users; choose another name',
+    },
+  );
+}
+
+export function encodeHistory(
+  fqrn: string,
+  tags: readonly Tag[],
+  previousRevision: string | undefined,
+  temporary: string,
+): Uint8Array {
+  const bytes = writeDatabase(temporary, (database) => {
+    database.exec(`
+      CREATE TABLE properties (key TEXT, value TEXT, CONSTRAINT pk_properties PRIMARY KEY (key));
+      CREATE TABLE branches (branch TEXT, parent TEXT, initial_revision INTEGER,
+        CONSTRAINT pk_branch PRIMARY KEY (branch), FOREIGN KEY (parent) REFERENCES branches (branch));
+      CREATE TABLE tags (name TEXT, hash TEXT, revision INTEGER, timestamp INTEGER, channel INTEGER,
+        description TEXT, size INTEGER, branch TEXT, CONSTRAINT pk_tags PRIMARY KEY (name),
+        FOREIGN KEY (branch) REFERENCES branches (branch));
+      CREATE TABLE recycle_bin (hash TEXT, flags INTEGER, CONSTRAINT pk_hash PRIMARY KEY (hash));
+      INSERT INTO branches VALUES ('', NULL, 0);
+      INSERT INTO properties VALUES ('schema', '1.0'), ('schema_revision', '3');
+    `);
+    const property = database.prepare('INSERT INTO properties VALUES (?, ?)');
+    property.run('fqrn', fqrn);
+    if (previousRevision !== undefined) property.run('previous_revision', previousRevision);
+    const insert = database.prepare('INSERT INTO tags VALUES (?, ?, ?, ?, 0, ?, ?, ?)');
+    for (const tag of [...tags].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      insert.run(
+        tag.name,
+        tag.rootCatalog,
+        tag.revision,
+        tag.timestampSeconds,
+        tag.description,
+        tag.rootCatalogSizeBytes,
+        tag.branch,
+      );
+    }
+  });
+  decodeHistory(bytes);
+  return bytes;
+}
+
+export type ReferenceType = 'catalog' | 'certificate' | 'history' | 'metainfo';
+const REFERENCE_TYPES: readonly ReferenceType[] = ['catalog', 'certificate', 'history', 'metainfo'];
+
+/** The reference log with more references; `existing` is its present content, if there is one. */
+export function encodeReflog(
+  fqrn: string,
+  existing: Uint8Array | undefined,
+  added: readonly { readonly hash: string; readonly type: ReferenceType }[],
+  timestampSeconds: number,
+  temporary: string,
+): Uint8Array {
+  return writeDatabase(
+    temporary,
+    (database) => {
+      database.exec(`
+        CREATE TABLE IF NOT EXISTS properties (key TEXT, value TEXT, CONSTRAINT pk_properties PRIMARY KEY (key));
+        CREATE TABLE IF NOT EXISTS refs (hash TEXT, type INTEGER, timestamp INTEGER,
+          CONSTRAINT pk_refs PRIMARY KEY (hash));
+        INSERT OR IGNORE INTO properties VALUES ('schema', '1.0'), ('schema_revision', '0');
+      `);
+      database.prepare('INSERT OR IGNORE INTO properties VALUES (?, ?)').run('fqrn', fqrn);
+      const insert = database.prepare('INSERT OR IGNORE INTO refs VALUES (?, ?, ?)');
+      for (const { hash, type } of added) insert.run(hash, REFERENCE_TYPES.indexOf(type), timestampSeconds);
+    },
+    existing,
+  );
+}
+
+function writeDatabase(
+  temporary: string,
+  fill: (database: DatabaseSync) => void,
+  existing?: Uint8Array | undefined,
+): Uint8Array {
+  rmSync(temporary, { force: true });
+  if (existing !== undefined) writeFileSync(temporary, existing);
+  const database = new DatabaseSync(temporary);
+  try {
+    database.exec('PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN');
+    fill(database);
+    database.exec('COMMIT');
+  } finally {
+    database.close();
+  }
+  const bytes = readFileSync(temporary);
+  rmSync(temporary);
+  return bytes;
+}
