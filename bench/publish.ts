@@ -63,13 +63,14 @@ function copyTree(target: string): { files: number; bytes: number } {
     for (const entry of readdirSync(from, { withFileTypes: true }).sort((a, b) =>
       a.name < b.name ? -1 : 1,
     )) {
-      if (files >= WANTED_FILES || bytes >= WANTED_BYTES) return;
+      if (files >= WANTED_FILES) return;
       const source = join(from, entry.name);
       if (entry.isDirectory()) copy(source, join(to, entry.name));
       else if (entry.isFile() || entry.isSymbolicLink()) {
         const { size } = lstatSync(source);
-        // Large ones only as long as the average stays what it should be.
-        if (size > 64e3 && bytes + size > (files + 1) * (WANTED_BYTES / WANTED_FILES)) continue;
+        // Large ones only as long as the average stays near what it should be.
+        const allowed = Math.min(WANTED_BYTES, 100e6 + files * (WANTED_BYTES / WANTED_FILES));
+        if (bytes + size > allowed) continue;
         if (entry.isSymbolicLink()) symlinkSync(readlinkSync(source), join(to, entry.name));
         else copyFileSync(source, join(to, entry.name));
         files++;

@@ -6,6 +6,7 @@ import {
   existsSync,
   fsyncSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
@@ -21,6 +22,8 @@ const TEMPORARY = 'data/txn';
 export class FolderStorage implements Storage {
   readonly name: string;
   readonly #folder: string;
+  /** A folder of its own for each thread: in a shared one they would wait for each other with every file. */
+  #scratch: string | undefined;
   #counter = 0;
 
   constructor(folder: string) {
@@ -77,10 +80,16 @@ export class FolderStorage implements Storage {
     if (status !== 0) throw this.#failure('flush', '', new Error(`sync ended with status ${status}`));
   }
 
+  async close(): Promise<void> {
+    if (this.#scratch !== undefined) rmSync(this.#scratch, { recursive: true, force: true });
+    this.#scratch = undefined;
+  }
+
   /** Whole, then renamed. Objects are made durable together by `flush`; a file that is replaced, on its own. */
   #write(path: string, bytes: Uint8Array, durable: boolean): void {
-    const temporary = join(this.#folder, TEMPORARY, `${process.pid}-${threadSuffix()}-${this.#counter++}`);
     this.#attempt('write', path, () => {
+      this.#scratch ??= mkdtempSync(join(this.#folder, TEMPORARY, `${process.pid}-`));
+      const temporary = join(this.#scratch, String(this.#counter++));
       try {
         const fd = openSync(temporary, 'wx', 0o644);
         try {
@@ -129,12 +138,4 @@ export class FolderStorage implements Storage {
       cause,
     });
   }
-}
-
-let ownThread: string | undefined;
-
-/** Threads of one process share its id, and must not share temporary names. */
-function threadSuffix(): string {
-  ownThread ??= `${performance.timeOrigin.toString(36)}${Math.floor(performance.now() * 1000).toString(36)}`;
-  return ownThread;
 }

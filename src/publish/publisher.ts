@@ -117,7 +117,6 @@ export class Publisher {
       const history = await this.#readHistory(current.manifest);
       // Before hours of work, not after.
       if (options.tag !== undefined) checkNewTag(history, options.tag.name);
-      this.#removeLeftovers();
       const stored = await this.#storeTree(tree, options);
       return this.#commit(current.manifest, history, stored, options);
     });
@@ -391,15 +390,17 @@ export class Publisher {
       return await action();
     } finally {
       rmSync(this.#scratch, { force: true });
+      await this.#storage.close();
+      this.#removeTemporaryFiles();
       release();
     }
   }
 
-  /** Temporary files of publishers that were killed; the lock says that none is alive. */
-  #removeLeftovers(): void {
+  /** Those of this publisher and of any that was killed: the lock says that nobody else is alive. */
+  #removeTemporaryFiles(): void {
     const folder = join(this.#location.path, 'data', 'txn');
     mkdirSync(folder, { recursive: true });
-    for (const name of readdirSync(folder)) rmSync(join(folder, name), { force: true });
+    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
 

@@ -7,6 +7,9 @@ import { z } from 'zod';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { type Fqrn, isFqrn, parseFqrn } from '../core/fqrn.ts';
 
+/** Twice as fast as zlib's own default, 6, for 2.4 % more bytes (docs/performance.md). */
+const COMPRESSION_LEVEL = 4;
+
 const chunkSizes = z
   .strictObject({
     minBytes: z.int().min(32),
@@ -23,6 +26,7 @@ const settingsSchema = z.strictObject({
   storage: z.string(),
   hashAlgorithm: z.enum(['sha1', 'rmd160', 'shake128']),
   compression: z.enum(['zlib', 'none']),
+  compressionLevel: z.int().min(1).max(9).default(COMPRESSION_LEVEL),
   chunkSizes,
   ttlSeconds: z.int().min(0),
   /** Whitelists are signed for this long. */
@@ -40,6 +44,7 @@ export function defaultSettings(fqrn: Fqrn, storage: string): RepositorySettings
     storage,
     hashAlgorithm: 'shake128',
     compression: 'zlib',
+    compressionLevel: COMPRESSION_LEVEL,
     chunkSizes: { minBytes: 4 * MIB, averageBytes: 8 * MIB, maxBytes: 16 * MIB },
     ttlSeconds: 240,
     whitelistDays: 30,

@@ -15,6 +15,8 @@ export interface Storage {
   replace(path: string, bytes: Uint8Array): Promise<void>;
   /** Returns when everything stored so far survives a power cut. */
   flush(): Promise<void>;
+  /** Gives up what is kept between calls; the storage can be used again. */
+  close(): Promise<void>;
 }
 
 /** What a worker thread needs to open the same storage. */

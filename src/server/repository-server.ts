@@ -1,0 +1,170 @@
+/**
+ * Serves repositories to clients, replicas and caches (docs/format.md#http): objects for days, since they never change;
+ * manifest, whitelist and the like for a minute. Anything else than the files of a repository is not there.
+ */
+
+import fastifyStatic from '@fastify/static';
+import fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
+import pino from 'pino';
+import { Counter, Histogram, Registry } from 'prom-client';
+import { ThimbleError } from '../core/errors.ts';
+import { isFqrn } from '../core/fqrn.ts';
+
+export interface ServedRepository {
+  readonly fqrn: string;
+  /** Its storage folder. */
+  readonly folder: string;
+}
+
+export interface ServerOptions {
+  readonly host: string;
+  /** 0 lets the system choose. */
+  readonly port: number;
+  /** One JSON line a request goes here; `undefined` logs nothing. */
+  readonly accessLog?: NodeJS.WritableStream | undefined;
+}
+
+export interface ServerTotals {
+  readonly requests: number;
+  readonly bytes: number;
+}
+
+const OBJECT_SECONDS = 3 * 24 * 3600;
+const MUTABLE_SECONDS = 61;
+
+/** `data/ab/<hex>[-algorithm][type]` and the files at the top; temporary files are not among them. */
+const OBJECT = /^data\/[0-9a-f]{2}\/[0-9a-f]{38}(-rmd160|-shake128)?[CHXMPL]?$/;
+const TOP =
+  /^\.cvmfs(published|whitelist|whitelist\.pkcs7|reflog|_master_replica|_last_snapshot|_is_snapshotting|_status\.json|alt-[0-9a-f]{40}(-rmd160|-shake128)?[CXHM])$/;
+
+export class RepositoryServer {
+  readonly #app: FastifyInstance;
+  readonly #options: ServerOptions;
+  readonly #registry = new Registry();
+  readonly #requests: Counter;
+  readonly #bytes: Counter;
+  readonly #seconds: Histogram;
+  #totalRequests = 0;
+  #totalBytes = 0;
+
+  constructor(repositories: readonly ServedRepository[], options: ServerOptions) {
+    this.#options = options;
+    const registers = [this.#registry];
+    this.#requests = new Counter({
+      name: 'thimble_http_requests_total',
+      help: 'Requests answered',
+      labelNames: ['repository', 'status'],
+      registers,
+    });
+    this.#bytes = new Counter({
+      name: 'thimble_http_body_bytes_total',
+      help: 'Bytes of bodies sent',
+      labelNames: ['repository'],
+      registers,
+    });
+    this.#seconds = new Histogram({
+      name: 'thimble_http_request_seconds',
+      help: 'From the header of a request to the end of its answer',
+      buckets: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+      registers,
+    });
+    const logger =
+      options.accessLog === undefined
+        ? undefined
+        : pino({ base: null }, options.accessLog as pino.DestinationStream);
+    this.#app = fastify({
+      keepAliveTimeout: 75_000,
+      // Paths are compared byte by byte below; nothing may be normalised before.
+      routerOptions: { ignoreDuplicateSlashes: false, ignoreTrailingSlash: false, caseSensitive: true },
+    });
+    for (const repository of repositories) this.#serve(repository);
+    this.#app.get('/metrics', async (_, reply) => {
+      reply.type(this.#registry.contentType);
+      return this.#registry.metrics();
+    });
+    this.#app.addHook('onResponse', async (request, reply) => this.#account(request, reply, logger));
+    this.#app.setNotFoundHandler(async (_, reply) => reply.code(404).type('text/plain').send('Not found\n'));
+  }
+
+  /** Listens; answers with the address to reach it at. Throws STORAGE when the port cannot be had. */
+  async listen(): Promise<string> {
+    const { host, port } = this.#options;
+    try {
+      return await this.#app.listen({ host, port });
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      throw new ThimbleError('STORAGE', `Cannot listen on ${host}:${port}: ${code}`, {
+        hint: code === 'EADDRINUSE' ? 'another program uses this port; choose one with --port' : undefined,
+        cause: error,
+      });
+    }
+  }
+
+  totals(): ServerTotals {
+    return { requests: this.#totalRequests, bytes: this.#totalBytes };
+  }
+
+  /** Finishes running requests and closes. */
+  async close(): Promise<void> {
+    await this.#app.close();
+  }
+
+  #serve({ fqrn, folder }: ServedRepository): void {
+    if (!isFqrn(fqrn))
+      throw new ThimbleError('USAGE', `Cannot serve ${JSON.stringify(fqrn)}: it is not a repository name`);
+    const prefix = `/cvmfs/${fqrn}/`;
+    void this.#app.register(async (scope) => {
+      await scope.register(fastifyStatic, {
+        root: folder,
+        prefix,
+        serve: false,
+        dotfiles: 'allow',
+        index: false,
+        cacheControl: false,
+      });
+      scope.route({
+        method: ['GET', 'HEAD'],
+        url: `${prefix}*`,
+        handler: async (request, reply) => {
+          const path = request.url.slice(prefix.length);
+          const isObject = OBJECT.test(path);
+          if (!isObject && !TOP.test(path)) return reply.callNotFound();
+          reply.header(
+            'Cache-Control',
+            isObject ? `public, max-age=${OBJECT_SECONDS}, immutable` : `public, max-age=${MUTABLE_SECONDS}`,
+          );
+          reply.type(
+            isObject
+              ? 'application/octet-stream'
+              : path.endsWith('.json')
+                ? 'application/json'
+                : 'application/x-cvmfs',
+          );
+          return reply.sendFile(path, folder, { contentType: false });
+        },
+      });
+    });
+  }
+
+  #account(request: FastifyRequest, reply: FastifyReply, logger: pino.Logger | undefined): void {
+    const repository = /^\/cvmfs\/([^/]+)\//.exec(request.url)?.[1] ?? '';
+    const bytes = request.method === 'HEAD' ? 0 : Number(reply.getHeader('content-length') ?? 0);
+    this.#totalRequests++;
+    this.#totalBytes += bytes;
+    this.#requests.inc({ repository, status: reply.statusCode });
+    this.#bytes.inc({ repository }, bytes);
+    this.#seconds.observe(reply.elapsedTime / 1000);
+    logger?.info({
+      method: request.method,
+      url: request.url,
+      status: reply.statusCode,
+      bytes,
+      ms: Math.round(reply.elapsedTime * 100) / 100,
+      client: request.ip,
+    });
+  }
+}
