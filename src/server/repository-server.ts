@@ -4,11 +4,7 @@
  */
 
 import fastifyStatic from '@fastify/static';
-import fastify, {
-  type FastifyInstance,
-  type FastifyReply,
-  type FastifyRequest,
-} from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import pino from 'pino';
 import { Counter, Histogram, Registry } from 'prom-client';
 import { ThimbleError } from '../core/errors.ts';
