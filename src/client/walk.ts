@@ -47,22 +47,20 @@ export async function listDirectory(
   }
 }
 
-/** An entry by its absolute path; `undefined` if there is none. */
-export async function findEntry(
+/** An entry of a directory by its name; `undefined` if there is none. Symlinks are not followed. */
+export async function lookupChild(
   mounted: MountedSnapshot,
-  path: ByteString,
+  directory: WalkedEntry,
+  name: ByteString,
 ): Promise<WalkedEntry | undefined> {
-  let entry = rootOf(mounted);
-  for (const name of path.split('/').filter((part) => part !== '')) {
-    let answer = mounted.vfs.lookup(entry.node, bytesOf(name as ByteString));
-    while (answer instanceof NotYet) {
-      await mounted.fulfil(answer.need);
-      answer = mounted.vfs.lookup(entry.node, bytesOf(name as ByteString));
+  for (;;) {
+    const found = mounted.vfs.lookup(directory.node, bytesOf(name));
+    if (found === undefined) return undefined;
+    if (!(found instanceof NotYet)) {
+      return { path: `${directory.path}/${name}` as ByteString, node: found.node, attributes: { ...found } };
     }
-    if (answer === undefined) return undefined;
-    entry = { path: `${entry.path}/${name}` as ByteString, node: answer.node, attributes: { ...answer } };
+    await mounted.fulfil(found.need);
   }
-  return entry;
 }
 
 /** The content of a regular file, from `offset`, at most `length` bytes. */

@@ -1,0 +1,121 @@
+/**
+ * The program in the initrd. It boots the machine, and then is its file system until the machine is off. As a worker
+ * thread it is the part that answers the kernel. Bundled into one file by `image/guest-bundle.ts`.
+ */
+
+import { closeSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import { isMainThread, parentPort, workerData } from 'node:worker_threads';
+import type { Log } from '../core/ports.ts';
+import { type FuseWorkerData, runFuseWorker } from '../node/fuse-worker.ts';
+import { nodeGuestSystem } from '../node/guest-system.ts';
+import { lineLog } from '../node/log.ts';
+import { openRepository } from '../node/repository-access.ts';
+import { mountSnapshot, type SnapshotMount } from '../node/snapshot-mount.ts';
+import { Boot, explainFailure, type RootMount, type RootRequest } from './boot.ts';
+
+/** The initrd's first program waits on the other end for one word. */
+const VERDICT_FD = 3;
+const STATUS_FILE = '/status.json';
+const STATUS_INTERVAL_MS = 1000;
+/** A machine without its root file system is dead: it waits for servers to come back, and says so. */
+const ROOT_DEADLINE_MS = 10 * 60 * 1000;
+const ROOT_ROUNDS = 1000;
+
+async function main(): Promise<void> {
+  // systemd ends every process at shutdown but those whose name begins with @; signals are not for this one.
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) process.on(signal, () => {});
+  const upMsAtStart = Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 1000 - performance.now();
+  const kernelLog = openSync('/dev/kmsg', 'w');
+  let isBooting = true;
+  const log = lineLog((line) => {
+    if (isBooting) nodeGuestSystem.say(`thimble: ${line.trimEnd()}`);
+    else writeSync(kernelLog, `<4>thimble: ${line}`);
+  }, 'warn');
+  let mount: OpenMount | undefined;
+  try {
+    const boot = new Boot(nodeGuestSystem);
+    const settings = boot.settings();
+    boot.loadModules();
+    const lease = await boot.network();
+    const scratch = boot.prepareScratch(settings);
+    await boot.mountRoot(settings, scratch, async (request) => {
+      mount = await mountRoot(request, log);
+      return describe(mount, request);
+    });
+    boot.handOver(lease);
+    // The last thing to go when memory is short: without it everything else goes too.
+    writeFileSync('/proc/self/oom_score_adj', '-1000');
+  } catch (error) {
+    for (const line of explainFailure(error)) nodeGuestSystem.say(line);
+    answer('failed');
+    process.exit(1);
+  }
+  answer('ready');
+  isBooting = false;
+  const status = setInterval(() => writeStatus(mount!, upMsAtStart), STATUS_INTERVAL_MS);
+  await mount!.server.closed;
+  clearInterval(status);
+  mount!.close();
+}
+
+interface OpenMount extends SnapshotMount {
+  close(): void;
+}
+
+async function mountRoot(
+  { settings, scratch, keyFiles, mountpoint }: RootRequest,
+  log: Log,
+): Promise<OpenMount> {
+  const access = openRepository(
+    { fqrn: settings.fqrn, servers: settings.servers, proxies: settings.proxies, keyFiles },
+    {
+      cacheFolder: scratch.cacheFolder,
+      cacheLimitBytes: scratch.cacheLimitBytes,
+      log,
+      retries: { deadlineMs: ROOT_DEADLINE_MS, rounds: ROOT_ROUNDS },
+    },
+  );
+  const mount = await mountSnapshot(
+    access,
+    { tag: settings.tag, rootHash: settings.rootHash },
+    {
+      mountpoint,
+      name: settings.fqrn,
+      suid: true,
+      dev: true,
+      command: ['/bin/busybox', 'mount'],
+      workerFile: __filename,
+      cacheFolder: scratch.cacheFolder,
+      variables: { CVMFS_FQRN: settings.fqrn },
+      log,
+    },
+  );
+  return { ...mount, close: () => access.close() };
+}
+
+function describe({ snapshot }: SnapshotMount, { settings }: RootRequest): RootMount {
+  const { rootCatalog, revision, tag } = snapshot;
+  const which = [revision === undefined ? rootCatalog : `revision ${revision}`, tag].filter(
+    (part) => part !== undefined,
+  );
+  return { rootHash: rootCatalog, description: `${settings.fqrn}, ${which.join(', ')}` };
+}
+
+function answer(word: 'ready' | 'failed'): void {
+  writeSync(VERDICT_FD, `${word}\n`);
+  closeSync(VERDICT_FD);
+}
+
+/** For whoever looks into `/run/initramfs`: what was asked of the file system, and how long processes waited for it. */
+function writeStatus({ server, snapshot }: SnapshotMount, upMsAtStart: number): void {
+  const status = { ...snapshot, ...server.statistics(), upMs: Math.round(upMsAtStart + performance.now()) };
+  try {
+    writeFileSync(`${STATUS_FILE}.new`, `${JSON.stringify(status)}\n`);
+    renameSync(`${STATUS_FILE}.new`, STATUS_FILE);
+  } catch {
+    // Memory is full; the machine has other worries.
+  }
+}
+
+if (isMainThread) void main();
+else if (parentPort !== null) runFuseWorker(workerData as FuseWorkerData, parentPort);

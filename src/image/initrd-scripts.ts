@@ -1,0 +1,98 @@
+/**
+ * The three shell scripts of the initrd. Everything that needs thought is in `guest/`; what is here cannot be there: the
+ * first program, which has to become init; the last one, which runs when everything else is gone; and the DHCP client's.
+ *
+ * The initrd's files live in `/initramfs`, which is bound onto itself at once: as a mount of its own it can later be moved
+ * to `/run/initramfs` of the machine, with the file system's process rooted in it and without copying a byte.
+ */
+
+export const INIT_SCRIPT = `#!/initramfs/bin/busybox sh
+# First program of the machine: makes the file system's process, waits for its word, becomes init.
+B=/initramfs/bin/busybox
+$B mount -t proc -o nosuid,nodev,noexec proc /proc
+$B mount -t sysfs -o nosuid,nodev,noexec sys /sys
+$B mount -t devtmpfs -o mode=0755,nosuid dev /dev
+exec </dev/console >/dev/console 2>&1
+$B mount --bind /initramfs /initramfs
+for d in proc sys dev; do $B mount --bind /$d /initramfs/$d; done
+$B mkfifo /initramfs/verdict
+$B chroot /initramfs /bin/busybox sh -c 'cd /; exec -a @thimble /bin/node /guest.js' 3>/initramfs/verdict &
+read -r verdict </initramfs/verdict
+
+if [ "$verdict" = ready ]; then
+  # systemd-networkd and others find these in /run.
+  $B mount -t tmpfs -o mode=0755,nosuid,nodev,size=20% run /initramfs/newroot/run
+  $B cp -a /initramfs/handover/. /initramfs/newroot/run/
+  $B mkdir -p /initramfs/newroot/run/initramfs
+  for d in proc sys dev; do $B umount /initramfs/$d; done
+  $B mount --move /initramfs/newroot /newroot
+  $B mount --move /initramfs /newroot/run/initramfs
+  for d in proc sys dev; do $B mount --move /$d /newroot/$d; done
+  cd /newroot
+  $B mount --move . /
+  exec $B chroot . /sbin/init </dev/console >/dev/console 2>&1
+  verdict="without /sbin/init"
+fi
+
+echo "thimble: boot failed $verdict"
+case " $($B cat /proc/cmdline) " in
+  *" thimble.rescue "* | *" thimble.rescue="*)
+    echo "thimble: rescue shell; leaving it restarts the machine"
+    $B setsid $B cttyhack $B sh
+    ;;
+  *)
+    echo "thimble: restarting in 30 seconds"
+    $B sleep 30
+    ;;
+esac
+$B sync
+$B reboot -f
+`;
+
+export const SHUTDOWN_SCRIPT = `#!/bin/busybox sh
+# Last program of the machine, run by systemd-shutdown with the old root at /oldroot. Unmounts the writable layer, then the
+# file system (which ends its process), then the scratch disk: in this order nothing is in use when it goes.
+B=/bin/busybox
+$B mkdir -p /o
+# Mounts of the operating system, deepest first; those of the file system itself hang below run.
+for m in $($B sed -n 's|^[^ ]* \\(/oldroot/[^ ]*\\) .*|\\1|p' /proc/mounts | $B sort -r); do
+  case $m in /oldroot/run | /oldroot/run/*) ;; *) $B umount "$m" || $B umount -l "$m" ;; esac
+done
+$B mount --move /oldroot/run /o
+$B umount /oldroot || $B umount -l /oldroot
+R=/o/initramfs
+[ -d $R/ro ] || R=
+$B umount $R/ro || $B umount -l $R/ro
+# The process ends when its mount is gone; until then it holds files of the scratch disk.
+n=0
+while ! $B umount $R/rw 2>/dev/null && [ $n -lt 50 ]; do n=$((n + 1)); $B sleep 0.1; done
+[ $n -lt 50 ] || $B mount -o remount,ro $R/rw
+$B sync
+echo "thimble: $1"
+case $1 in
+  poweroff | halt) $B $1 -f ;;
+  kexec) $B kexec -e ;;
+esac
+$B reboot -f
+`;
+
+export const DHCP_SCRIPT = `#!/bin/busybox sh
+# Configures an interface as the DHCP server says, and writes down what it said.
+B=/bin/busybox
+case $1 in
+  deconfig) $B ip link set "$interface" up ;;
+  bound | renew)
+    $B ip addr flush dev "$interface"
+    $B ip addr add "$ip/\${mask:-24}" dev "$interface"
+    [ -z "$mtu" ] || $B ip link set "$interface" mtu "$mtu"
+    for r in $router; do
+      # A gateway outside of the network (a /32 address) needs a route to itself first.
+      $B ip route add default via "$r" dev "$interface" 2>/dev/null ||
+        { $B ip route add "$r" dev "$interface"; $B ip route add default via "$r" dev "$interface"; }
+      break
+    done
+    printf 'interface=%s\\nip=%s\\nrouter=%s\\ndns=%s\\ndomain=%s\\n' \\
+      "$interface" "$ip" "$router" "$dns" "$domain" >"/var/leases/$interface"
+    ;;
+esac
+`;
