@@ -37,8 +37,11 @@ export interface ImageParts {
   readonly engine: string;
 }
 
-/** The last `console` is where the boot speaks: a serial line that every hypervisor has. */
-const COMMAND_LINE = 'console=tty0 console=ttyS0,115200';
+/**
+ * The last `console` is where the boot speaks: a serial line that every hypervisor has. `systemd.ssh_auto` keeps systemd
+ * 256 and later from complaining about machines without vsock.
+ */
+const COMMAND_LINE = 'console=tty0 console=ttyS0,115200 systemd.ssh_auto=no';
 
 /** Builds an ISO out of the kernel and the programs of a snapshot. Throws NOT_FOUND, STORAGE. */
 export async function buildIso(mounted: MountedSnapshot, options: ImageOptions): Promise<ImageParts> {

@@ -24,7 +24,8 @@ if [ "$verdict" = ready ]; then
   $B mount -t tmpfs -o mode=0755,nosuid,nodev,size=20% run /initramfs/newroot/run
   $B cp -a /initramfs/handover/. /initramfs/newroot/run/
   $B mkdir -p /initramfs/newroot/run/initramfs
-  for d in proc sys dev; do $B umount /initramfs/$d; done
+  # In use as long as the process has /dev/fuse open; gone with it.
+  for d in proc sys dev; do $B umount -l /initramfs/$d; done
   $B mount --move /initramfs/newroot /newroot
   $B mount --move /initramfs /newroot/run/initramfs
   for d in proc sys dev; do $B mount --move /$d /newroot/$d; done
@@ -53,16 +54,15 @@ export const SHUTDOWN_SCRIPT = `#!/bin/busybox sh
 # Last program of the machine, run by systemd-shutdown with the old root at /oldroot. Unmounts the writable layer, then the
 # file system (which ends its process), then the scratch disk: in this order nothing is in use when it goes.
 B=/bin/busybox
-$B mkdir -p /o
-# Mounts of the operating system, deepest first; those of the file system itself hang below run.
-for m in $($B sed -n 's|^[^ ]* \\(/oldroot/[^ ]*\\) .*|\\1|p' /proc/mounts | $B sort -r); do
-  case $m in /oldroot/run | /oldroot/run/*) ;; *) $B umount "$m" || $B umount -l "$m" ;; esac
-done
-$B mount --move /oldroot/run /o
-$B umount /oldroot || $B umount -l /oldroot
-R=/o/initramfs
-[ -d $R/ro ] || R=
-$B umount $R/ro || $B umount -l $R/ro
+away() { $B umount "$1" 2>/dev/null || $B umount -l "$1"; }
+# The file system is below / where systemd took /run/initramfs as it was, and below the old /run where it bound it anew.
+R=
+if ! $B grep -q ' /ro fuse' /proc/mounts; then
+  $B mount --move /oldroot/run /o
+  R=/o/initramfs
+fi
+for m in $($B sed -n 's|^[^ ]* \\(/oldroot[^ ]*\\) .*|\\1|p' /proc/mounts | $B sort -r); do away "$m"; done
+away $R/ro
 # The process ends when its mount is gone; until then it holds files of the scratch disk.
 n=0
 while ! $B umount $R/rw 2>/dev/null && [ $n -lt 50 ]; do n=$((n + 1)); $B sleep 0.1; done

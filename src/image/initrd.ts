@@ -4,6 +4,7 @@
  */
 
 import { execFileSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { constants, zstdCompressSync } from 'node:zlib';
 import { CpioWriter } from '../archive/cpio.ts';
 import type { SnapshotReader } from '../client/snapshot-reader.ts';
@@ -24,17 +25,21 @@ const PROGRAMS: readonly (readonly [string, string])[] = [
 /** Directories that are there before anything is mounted on them. */
 const OUTER_DIRECTORIES = ['dev', 'initramfs', 'newroot', 'proc', 'sys'];
 const INNER_DIRECTORIES = [
-  'dev',
-  'etc/keys',
-  'handover',
-  'lib/modules',
-  'newroot',
-  'proc',
-  'ro',
-  'rw',
-  'sys',
-  'tmp',
-  'var/leases',
+  ...[
+    'dev',
+    'etc/keys',
+    'handover',
+    'lib/modules',
+    'newroot',
+    'proc',
+    'ro',
+    'rw',
+    'sys',
+    'tmp',
+    'var/leases',
+  ],
+  // At shutdown this is the root: systemd moves its mounts here, and the old root to `oldroot`.
+  ...['o', 'oldroot', 'run'],
 ];
 
 const PREFIX = 'initramfs';
@@ -91,7 +96,11 @@ export async function buildInitrd(
 }
 
 export function compressArchive(archive: Bytes): Bytes {
-  return zstdCompressSync(archive, { params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL } });
+  // The result is the same for any number of workers but none.
+  const workers = Math.max(availableParallelism(), 1);
+  return zstdCompressSync(archive, {
+    params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL, [constants.ZSTD_c_nbWorkers]: workers },
+  });
 }
 
 async function readProgram(snapshot: SnapshotReader, path: string): Promise<Bytes> {
@@ -116,7 +125,7 @@ async function addModules(archive: CpioWriter, snapshot: SnapshotReader, version
     // Compressed once, with everything else.
     archive.file(
       `${target}/${uncompressedName(path)}`,
-      unpack(path, await snapshot.readFile(`${folder}/${path}`)),
+      unpackModule(path, await snapshot.readFile(`${folder}/${path}`)),
     );
   }
   archive.file(`${target}/modules.dep`, encodeUtf8(dependencies));
@@ -126,8 +135,8 @@ async function addModules(archive: CpioWriter, snapshot: SnapshotReader, version
   return paths.length;
 }
 
-/** Node knows no xz. */
-function unpack(path: string, content: Bytes): Bytes {
+/** A kernel module without the compression that its name tells; Node knows no xz. */
+export function unpackModule(path: string, content: Bytes): Bytes {
   const program = path.endsWith('.xz')
     ? 'xz'
     : path.endsWith('.zst')

@@ -82,6 +82,9 @@ END`,
   // Updates come as revisions; and what walks the whole tree at night would fetch all of it.
   'chroot "$1" systemctl disable apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer dpkg-db-backup.timer',
   'chroot "$1" systemctl mask systemd-networkd-wait-online.service',
+  // Last: says that caches made from /usr, such as that of ldconfig, are up to date. Without it each boot makes them anew,
+  // and reads every library to do so.
+  'chroot "$1" /usr/lib/systemd/systemd-update-done',
 ];
 
 /** Throws NOT_FOUND without mmdebstrap, STORAGE when it fails. */

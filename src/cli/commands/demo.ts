@@ -1,4 +1,364 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-export function configure(c: Command): void {
-  c.action(() => {});
+import { MountedSnapshot } from '../../client/mounted-snapshot.ts';
+import { ThimbleError } from '../../core/errors.ts';
+import { parseFqrn } from '../../core/fqrn.ts';
+import { silentLog } from '../../core/ports.ts';
+import { buildIso } from '../../image/build-image.ts';
+import { buildTraditionalImage } from '../../image/traditional.ts';
+import { nodeHashing } from '../../node/hashing.ts';
+import { openRepository } from '../../node/repository-access.ts';
+import { createRepository } from '../../publish/create-repository.ts';
+import { FolderTree } from '../../publish/folder-tree.ts';
+import { keyPaths, loadKeys } from '../../publish/keys.ts';
+import { Publisher, type PublishResult } from '../../publish/publisher.ts';
+import { defaultSettings, RepositoryRegistry } from '../../publish/repository-settings.ts';
+import { RepositoryServer } from '../../server/repository-server.ts';
+import { LOGIN_PROMPT, Machine, type MachineOptions } from '../../vm/machine.ts';
+import { DEMO_PACKAGES, ensurePackages } from '../debian-packages.ts';
+import { type DemoFigures, formatFigures } from '../demo-figures.ts';
+import { publisherPorts } from '../publisher-ports.ts';
+import { defaultCacheFolder } from '../settings.ts';
+import { formatBytes, formatCount, type GlobalOptions, printResult, withProgress } from '../terminal.ts';
+import { buildTree } from './os.ts';
+
+interface DemoOptions extends GlobalOptions {
+  readonly out: string;
+  readonly suite: string;
+  readonly tree?: string;
+  readonly memory: string;
+}
+
+const FQRN = parseFqrn('debian.thimble.example');
+const PREFERRED_PORT = 8000;
+/** QEMU's user network shows this machine to the guest at this address. */
+const HOST_AS_SEEN_BY_GUEST = '10.0.2.2';
+const BOOT_TIMEOUT_MS = 300_000;
+const COMMAND_TIMEOUT_MS = 120_000;
+const OFF_TIMEOUT_MS = 120_000;
+const DISK_BYTES = 4 * 1024 ** 3;
+const WHITELIST_DAYS = 365;
+const MEMORY_BYTES = 512 * 1024 * 1024;
+
+/** The file that the "security update" changes. */
+const FIXED_FILE = '/usr/share/thimble-demo/library';
+const BEFORE = 'library 1.0, vulnerable';
+const AFTER = 'library 1.1, fixed';
+
+export function configure(command: Command): void {
+  command
+    .option('--out <folder>', 'where image and repository are left', 'out')
+    .option('--suite <name>', 'Debian release', 'trixie')
+    .option('--tree <file>', 'use this tar file instead of building a tree')
+    .option('--memory <size>', 'memory of the machines, in MB', '1024')
+    .addHelpText(
+      'after',
+      '\nBuilds a minimal Debian server, publishes it, boots machines from an image that holds only kernel and initrd,\npublishes a security update and boots that, and boots the old snapshot again. Takes some minutes, and root.\n\nExample:\n  thimble demo --json',
+    )
+    .action(async (_: unknown, self: Command) => {
+      const options = self.optsWithGlobals<DemoOptions>();
+      const demo = new Demo(options);
+      printResult(options, await demo.run(), demo.report());
+    });
+}
+
+interface BootResult {
+  readonly seconds: number;
+  readonly bytes: number;
+  readonly requests: number;
+}
+
+class Demo {
+  readonly #options: DemoOptions;
+  readonly #out: string;
+  readonly #work: string;
+  readonly #storage: string;
+  readonly #image: string;
+  readonly #registry: RepositoryRegistry;
+  #server: RepositoryServer | undefined;
+  #port = 0;
+  #figures: DemoFigures | undefined;
+
+  constructor(options: DemoOptions) {
+    this.#options = options;
+    this.#out = resolve(options.out);
+    this.#work = join(this.#out, 'work');
+    this.#storage = join(this.#out, 'cvmfs', FQRN);
+    this.#image = join(this.#out, `${FQRN}.iso`);
+    this.#registry = new RepositoryRegistry(join(this.#out, 'config'));
+  }
+
+  async run(): Promise<DemoFigures> {
+    if (process.getuid?.() !== 0) {
+      throw new ThimbleError(
+        'USAGE',
+        'Cannot run the demo without root: the tree has files of many owners, and devices',
+        {
+          hint: 'run it with sudo',
+        },
+      );
+    }
+    ensurePackages(DEMO_PACKAGES, (line) => process.stderr.write(`${line}\n`));
+    // What an earlier demo left is replaced as a whole: its keys belong to its image.
+    for (const path of [this.#work, join(this.#out, 'cvmfs'), join(this.#out, 'config'), this.#image]) {
+      rmSync(path, { recursive: true, force: true });
+    }
+    mkdirSync(this.#work, { recursive: true });
+    try {
+      return await this.#steps();
+    } finally {
+      await this.#server?.close();
+      rmSync(this.#work, { recursive: true, force: true });
+    }
+  }
+
+  /** What people read; after `run`. */
+  report(): string {
+    const here = (path: string) =>
+      path.startsWith(`${process.cwd()}/`) ? path.slice(process.cwd().length + 1) : path;
+    return [
+      formatFigures(this.#figures!),
+      '',
+      'Boot it again:',
+      `  ./thimble --config ${here(join(this.#out, 'config'))} serve ${FQRN} --host 127.0.0.1 --port ${this.#port}`,
+      `  ./thimble vm run ${here(this.#image)} --autologin               the newest snapshot`,
+      `  ./thimble vm run ${here(this.#image)} --autologin --tag v1      the one before the update`,
+    ].join('\n');
+  }
+
+  async #steps(): Promise<DemoFigures> {
+    const tree = await this.#buildTree();
+    const first = await this.#createAndPublish(tree);
+    await this.#serve();
+    await this.#buildImage();
+    const imageBytes = statSync(this.#image).size;
+    const traditional = await this.#buildTraditional(tree);
+
+    const disk = { path: join(this.#work, 'scratch.img'), sizeBytes: DISK_BYTES };
+    const cold = await this.#boot('Boot, nothing cached', { disk }, async (machine, boot) => {
+      const status = JSON.parse(
+        await machine.shell('cat /run/initramfs/status.json', COMMAND_TIMEOUT_MS),
+      ) as {
+        waitedMs: number;
+      };
+      return {
+        ...boot,
+        waitedSeconds: status.waitedMs / 1000,
+        rootFileSystem: await rootFileSystem(machine),
+        systemState: await machine.shell('systemctl is-system-running --wait', COMMAND_TIMEOUT_MS),
+      };
+    });
+    const isDiskClean = checkDisk(disk.path);
+    const warm = await this.#boot('Boot again, with a cache disk', { disk }, async (_, boot) => boot);
+
+    const update = await this.#publishUpdate(tree);
+    const readFixed = async (machine: Machine) => machine.shell(`cat ${FIXED_FILE}`, COMMAND_TIMEOUT_MS);
+    const updated = await this.#boot('Boot after the security update', { disk }, readFixed);
+    const historic = await this.#boot(
+      'Boot the historic snapshot v1',
+      { disk, settings: ['thimble.tag=v1'] },
+      readFixed,
+    );
+
+    this.#figures = {
+      imageBytes,
+      treeBytes: first.fileBytes,
+      treeFiles: first.entries,
+      compressedTreeBytes: first.newBytes,
+      traditionalImageBytes: traditional.bytes,
+      traditionalSeconds: traditional.seconds,
+      fetchedBytesToLogin: cold.result.bytes,
+      requestsToLogin: cold.result.requests,
+      secondsToLoginCold: cold.result.seconds,
+      secondsToLoginWarm: warm.result.seconds,
+      fileSystemWaitSeconds: cold.result.waitedSeconds,
+      rootFileSystem: cold.result.rootFileSystem,
+      systemState: cold.result.systemState,
+      updateNewBytes: update.newBytes,
+      updateSeen: updated.result === AFTER,
+      oldSnapshotSeen: historic.result === BEFORE,
+      shutdownClean: isDiskClean && [cold, warm, updated, historic].every(({ wentOff }) => wentOff),
+      accelerator: cold.accelerator,
+    };
+    return this.#figures;
+  }
+
+  async #buildTree(): Promise<string> {
+    const tar = this.#options.tree ?? join(this.#work, 'os.tar');
+    if (this.#options.tree === undefined) await buildTree(this.#options.suite, tar, []);
+    const folder = join(this.#work, 'tree');
+    await withProgress(
+      'Unpack it',
+      async () => {
+        mkdirSync(folder);
+        must('tar', ['-xpf', tar, '-C', folder, '--numeric-owner', '--xattrs', '--xattrs-include=*']);
+        writeFixedFile(folder, BEFORE);
+      },
+      () => '',
+    );
+    return folder;
+  }
+
+  async #createAndPublish(tree: string): Promise<PublishResult> {
+    const settings = { ...defaultSettings(FQRN, this.#storage), whitelistDays: WHITELIST_DAYS };
+    await createRepository(this.#registry, settings, publisherPorts);
+    return this.#publish('Publish it as snapshot v1', tree, 'v1', 'first release');
+  }
+
+  #publish(title: string, tree: string, tag: string, description: string): Promise<PublishResult> {
+    const folder = this.#registry.folderOf(FQRN);
+    const target = { settings: this.#registry.load(FQRN), keys: loadKeys(folder, FQRN), folder };
+    return withProgress(
+      title,
+      (progress) =>
+        new Publisher(target, publisherPorts).publish(new FolderTree(tree), {
+          tag: { name: tag, description },
+          onProgress: ({ entries }) => progress.update(() => `${formatCount(entries)} entries`),
+        }),
+      ({ entries, newBytes }) => `${formatCount(entries)} entries, ${formatBytes(newBytes)} new`,
+    );
+  }
+
+  async #publishUpdate(tree: string): Promise<PublishResult> {
+    writeFixedFile(tree, AFTER);
+    return this.#publish('Publish a security update as v2', tree, 'v2', 'security update');
+  }
+
+  async #serve(): Promise<void> {
+    const repositories = [{ fqrn: FQRN, folder: this.#storage }];
+    for (const port of [PREFERRED_PORT, 0]) {
+      this.#server = new RepositoryServer(repositories, { host: '127.0.0.1', port });
+      try {
+        this.#port = Number(new URL(await this.#server.listen()).port);
+        return;
+      } catch (error) {
+        // Somebody else has the port that is easy to remember.
+        if (port === 0) throw error;
+      }
+    }
+  }
+
+  async #buildImage(): Promise<void> {
+    const keyFile = keyPaths(this.#registry.folderOf(FQRN), FQRN).publicKey;
+    const access = openRepository(
+      { fqrn: FQRN, servers: [this.#storage], proxies: [], keyFiles: [keyFile] },
+      { cacheFolder: undefined, cacheLimitBytes: MEMORY_BYTES, log: silentLog },
+    );
+    await withProgress(
+      'Build the boot image',
+      async (progress) => {
+        const snapshot = await access.repository.resolve({});
+        const mounted = await MountedSnapshot.open(snapshot, access.objects, { hashing: nodeHashing });
+        return buildIso(mounted, {
+          fqrn: FQRN,
+          servers: [`http://${HOST_AS_SEEN_BY_GUEST}:${this.#port}/cvmfs/@fqrn@`],
+          proxies: [],
+          keys: [readFileSync(keyFile)],
+          output: this.#image,
+          cacheFolder: join(defaultCacheFolder(), 'initrd'),
+          onProgress: (what) => progress.update(() => what),
+        });
+      },
+      ({ kernelVersion }) => `kernel ${kernelVersion}, ${formatBytes(statSync(this.#image).size)}`,
+    );
+    access.close();
+  }
+
+  async #buildTraditional(tree: string): Promise<{ bytes: number; seconds: number }> {
+    // A copy: the boot menu and the initrd of a disk image are not part of the tree.
+    const copy = join(this.#work, 'traditional');
+    must('cp', ['-a', tree, copy]);
+    const output = join(this.#work, 'traditional.qcow2');
+    const startedMs = performance.now();
+    await withProgress(
+      'For comparison, a disk image of the same tree',
+      async () => buildTraditionalImage(copy, output),
+      () => formatBytes(statSync(output).size),
+    );
+    const seconds = (performance.now() - startedMs) / 1000;
+    rmSync(copy, { recursive: true });
+    const bytes = statSync(output).size;
+    rmSync(output);
+    return { bytes, seconds };
+  }
+
+  /** Boots, measures until login, does something, and powers off. */
+  async #boot<T>(
+    title: string,
+    more: Partial<MachineOptions>,
+    use: (machine: Machine, boot: BootResult) => Promise<T>,
+  ): Promise<{ result: T; wentOff: boolean; accelerator: string }> {
+    return withProgress(
+      title,
+      async (progress) => {
+        const before = this.#server!.totals();
+        const memoryMiB = Number(this.#options.memory);
+        const machine = await Machine.start({ image: this.#image, memoryMiB, autologin: true, ...more });
+        const timer = setInterval(() => progress.update(() => machine.tail(1)), 200);
+        try {
+          await machine.waitFor(LOGIN_PROMPT, BOOT_TIMEOUT_MS);
+          const seconds = machine.upSeconds;
+          const after = this.#server!.totals();
+          await machine.waitForShell(COMMAND_TIMEOUT_MS);
+          const result = await use(machine, {
+            seconds,
+            bytes: after.bytes - before.bytes,
+            requests: after.requests - before.requests,
+          });
+          return { result, wentOff: await powerOff(machine), accelerator: machine.accelerator, seconds };
+        } finally {
+          clearInterval(timer);
+          await machine.kill();
+        }
+      },
+      ({ seconds }) => `login after ${seconds.toFixed(1)} s`,
+    );
+  }
+}
+
+/** True if the machine said goodbye through our own shutdown hook and switched itself off. */
+async function powerOff(machine: Machine): Promise<boolean> {
+  const from = machine.console.length;
+  machine.type('poweroff\n');
+  try {
+    await machine.waitFor(/thimble: poweroff/, OFF_TIMEOUT_MS, from);
+    await machine.waitFor(/reboot: Power down/, OFF_TIMEOUT_MS, from);
+    return (await machine.exited) === 0;
+  } catch (error) {
+    if (error instanceof ThimbleError && error.code === 'CANCELLED') return false;
+    throw error;
+  }
+}
+
+async function rootFileSystem(machine: Machine): Promise<string> {
+  const type = await machine.shell('stat -f -c %T /', COMMAND_TIMEOUT_MS);
+  const lower = await machine.shell(
+    "grep -o ' /run/initramfs/ro [^ ]*' /proc/mounts | cut -d' ' -f3",
+    COMMAND_TIMEOUT_MS,
+  );
+  return `${type === 'overlayfs' ? 'overlay' : type} over ${lower.split('.')[0]}`;
+}
+
+/** A file system that was unmounted has nothing in its journal and nothing to mend. */
+function checkDisk(path: string): boolean {
+  const state = spawnSync('dumpe2fs', ['-h', path], { encoding: 'utf8' }).stdout;
+  const check = spawnSync('e2fsck', ['-f', '-n', path], { stdio: 'ignore' });
+  return /Filesystem state:\s+clean/.test(state) && !/needs_recovery/.test(state) && check.status === 0;
+}
+
+function writeFixedFile(folder: string, text: string): void {
+  const path = join(folder, FIXED_FILE);
+  mkdirSync(join(path, '..'), { recursive: true });
+  writeFileSync(path, `${text}\n`);
+}
+
+function must(program: string, args: readonly string[]): void {
+  const { status, stderr, error } = spawnSync(program, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  if (status !== 0)
+    throw new ThimbleError('STORAGE', `Cannot run ${program}: ${error?.message ?? stderr.trim()}`);
 }

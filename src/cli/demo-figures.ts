@@ -1,0 +1,85 @@
+/** What the demo measures, and the table that shows it. */
+
+import { formatBytes, formatCount } from './terminal.ts';
+
+export interface DemoFigures {
+  readonly imageBytes: number;
+  /** Content of all files. */
+  readonly treeBytes: number;
+  readonly treeFiles: number;
+  /** The same as it lies in the repository: compressed, each content once. */
+  readonly compressedTreeBytes: number;
+  readonly traditionalImageBytes: number;
+  readonly traditionalSeconds: number;
+  readonly fetchedBytesToLogin: number;
+  readonly requestsToLogin: number;
+  readonly secondsToLoginCold: number;
+  readonly secondsToLoginWarm: number;
+  /** Of the cold boot: in how much of it at least one process waited for the file system. */
+  readonly fileSystemWaitSeconds: number;
+  readonly rootFileSystem: string;
+  readonly systemState: string;
+  readonly updateNewBytes: number;
+  readonly updateSeen: boolean;
+  readonly oldSnapshotSeen: boolean;
+  readonly shutdownClean: boolean;
+  readonly accelerator: string;
+}
+
+export function formatFigures(figures: DemoFigures): string {
+  const share = (part: number, whole: number) => `${((100 * part) / whole).toFixed(1)} %`;
+  const seconds = (value: number) => `${value.toFixed(1)} s`;
+  const yes = (value: boolean) => (value ? 'yes' : 'NO');
+  const rows: [string, string, string][] = [
+    ['', 'Thimble', 'disk image'],
+    [
+      'what is copied to start a machine',
+      formatBytes(figures.imageBytes),
+      formatBytes(figures.traditionalImageBytes),
+    ],
+    ['made from the tree in', 'not at all', seconds(figures.traditionalSeconds)],
+    [
+      'fetched until login',
+      `${formatBytes(figures.fetchedBytesToLogin)} in ${formatCount(figures.requestsToLogin)} requests`,
+      'everything',
+    ],
+    [
+      'share of the compressed tree',
+      share(figures.fetchedBytesToLogin, figures.compressedTreeBytes),
+      '100 %',
+    ],
+    [
+      'to distribute a one-file security update',
+      formatBytes(figures.updateNewBytes),
+      formatBytes(figures.traditionalImageBytes),
+    ],
+  ];
+  const facts: [string, string][] = [
+    [
+      'tree',
+      `${formatCount(figures.treeFiles)} entries, ${formatBytes(figures.treeBytes)}, ${formatBytes(figures.compressedTreeBytes)} compressed`,
+    ],
+    [
+      'power-on to login, nothing cached',
+      `${seconds(figures.secondsToLoginCold)} (${figures.accelerator === 'kvm' ? 'KVM' : 'software emulation'})`,
+    ],
+    [
+      '  of which a process waited for the file system',
+      `${seconds(figures.fileSystemWaitSeconds)}, ${share(figures.fileSystemWaitSeconds, figures.secondsToLoginCold)}`,
+    ],
+    ['power-on to login, with a cache disk', seconds(figures.secondsToLoginWarm)],
+    ['root file system', figures.rootFileSystem],
+    ['system state', figures.systemState],
+    ['security update seen at the next boot', yes(figures.updateSeen)],
+    ['historic snapshot boots, with its old file', yes(figures.oldSnapshotSeen)],
+    ['every shutdown clean', yes(figures.shutdownClean)],
+  ];
+  const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
+  return [
+    ...rows.map(([name, ours, theirs]) =>
+      `${name.padEnd(widths[0]!)}   ${ours.padEnd(widths[1]!)}   ${theirs}`.trimEnd(),
+    ),
+    '',
+    ...facts.map(([name, value]) => `${name.padEnd(48)} ${value}`),
+  ].join('\n');
+}
