@@ -60,6 +60,7 @@ export class MountedSnapshot {
   /** Brings what `need` asks for. Throws as `Objects.fetch` and `Objects.load` do. */
   async fulfil(need: Need): Promise<void> {
     if (need.kind === 'object') return this.#objects.fetch(need);
+    if (this.vfs.isAttached(need.node)) return;
     const underWay = this.#attaching.get(need.node);
     if (underWay !== undefined) return underWay;
     const attaching = this.#attachNested(need).finally(() => this.#attaching.delete(need.node));

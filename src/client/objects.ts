@@ -61,6 +61,7 @@ export class Objects {
     const id = cacheIdOf(need.hash, need.compression);
     const underWay = this.#underWay.get(id);
     if (underWay !== undefined) return underWay;
+    if (this.#cache.has(id)) return Promise.resolve();
     const fetching = this.#fetch(id, need).finally(() => this.#underWay.delete(id));
     this.#underWay.set(id, fetching);
     return fetching;

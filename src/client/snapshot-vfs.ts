@@ -124,6 +124,11 @@ export class SnapshotVfs implements Vfs {
     return this.#slots.length;
   }
 
+  /** True if the nested catalog of a transition point is here. */
+  isAttached(node: NodeId): boolean {
+    return this.#slotOfNode.has(node);
+  }
+
   /**
    * Attaches a catalog; the root catalog first. Two instances that attach the same catalogs in the same order agree on
    * every node id. Attaching again at the same node changes nothing.

@@ -72,23 +72,12 @@ export class Boot {
 
   /** Loads the drivers for the devices that are there, and those of the file systems. */
   loadModules(): void {
-    const system = this.#system;
-    this.#must('load kernel modules', BUSYBOX, ['modprobe', 'overlay']);
-    const aliases = new Set<string>();
-    // Drivers bring buses, and buses more devices: again until nothing new turns up.
-    for (let found = -1; found !== aliases.size; ) {
-      found = aliases.size;
-      const fresh = this.#deviceAliases().filter((alias) => !aliases.has(alias));
-      for (const alias of fresh) aliases.add(alias);
-      // Most devices need none of the drivers that are here.
-      if (fresh.length > 0) system.run(BUSYBOX, ['modprobe', '-a', '-q', ...fresh]);
-    }
+    this.#must('load kernel modules', BUSYBOX, ['sh', '/bin/load-modules']);
   }
 
   /** Configures the first network interface that gets an address. Throws NETWORK. */
   async network(): Promise<Lease> {
     const system = this.#system;
-    system.run(BUSYBOX, ['ip', 'link', 'set', 'lo', 'up']);
     const deadline = system.monotonicMs() + NETWORK_TIMEOUT_MS;
     let interfaces = this.#interfaces();
     while (interfaces.length === 0 && system.monotonicMs() < deadline) {
@@ -105,7 +94,6 @@ export class Boot {
       );
     }
     system.makeDirectory(PATHS.leases);
-    for (const name of interfaces) system.run(BUSYBOX, ['ip', 'link', 'set', name, 'up']);
     const attempts = interfaces.map((name) => this.#dhcp(name, deadline));
     const lease = await firstOf(attempts);
     if (lease === undefined) {
@@ -219,18 +207,6 @@ export class Boot {
       'STORAGE',
       `Cannot ${what}: ${program} ${args.join(' ')} ended with status ${status}: ${output.trim()}`,
     );
-  }
-
-  #deviceAliases(): string[] {
-    const system = this.#system;
-    const aliases: string[] = [];
-    for (const bus of system.list('/sys/bus')) {
-      for (const device of system.list(`/sys/bus/${bus}/devices`)) {
-        const alias = system.readText(`/sys/bus/${bus}/devices/${device}/modalias`)?.trim();
-        if (alias !== undefined && alias !== '') aliases.push(alias);
-      }
-    }
-    return [...new Set(aliases)];
   }
 
   #interfaces(): string[] {

@@ -1,6 +1,7 @@
 /**
- * The three shell scripts of the initrd. Everything that needs thought is in `guest/`; what is here cannot be there: the
- * first program, which has to become init; the last one, which runs when everything else is gone; and the DHCP client's.
+ * The shell scripts of the initrd. Everything that needs thought is in `guest/`; what is here cannot be there: the
+ * first program, which has to become init; the last one, which runs when everything else is gone; and what the DHCP client
+ * and the loading of drivers run.
  *
  * The initrd's files live in `/initramfs`, which is bound onto itself at once: as a mount of its own it can later be moved
  * to `/run/initramfs` of the machine, with the file system's process rooted in it and without copying a byte.
@@ -74,6 +75,19 @@ case $1 in
   kexec) $B kexec -e ;;
 esac
 $B reboot -f
+`;
+
+export const MODULES_SCRIPT = `#!/bin/busybox sh
+# Loads drivers for every device that is there. One script instead of many commands: starting a program from a small shell
+# takes a tenth of the time that it takes from the file system's process.
+B=/bin/busybox
+$B modprobe overlay || exit 1
+# Drivers bring buses, and buses more devices.
+for round in 1 2; do
+  $B cat /sys/bus/*/devices/*/modalias 2>/dev/null | $B sort -u | $B xargs $B modprobe -a -q 2>/dev/null
+done
+$B ip link set lo up
+exit 0
 `;
 
 export const DHCP_SCRIPT = `#!/bin/busybox sh

@@ -12,7 +12,7 @@ import type { Bytes } from '../core/bytes/byte-string.ts';
 import { encodeUtf8 } from '../core/bytes/utf8.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { elfNeeds, isElf } from './elf.ts';
-import { DHCP_SCRIPT, INIT_SCRIPT, SHUTDOWN_SCRIPT } from './initrd-scripts.ts';
+import { DHCP_SCRIPT, INIT_SCRIPT, MODULES_SCRIPT, SHUTDOWN_SCRIPT } from './initrd-scripts.ts';
 import { BOOT_MODULES, selectModules, uncompressedName } from './kernel-modules.ts';
 
 /** Programs from the tree: path there, path in the initrd. */
@@ -78,6 +78,7 @@ export async function buildInitrd(
   archive.characterDevice('dev/console', 5, 1);
   archive.file('init', encodeUtf8(INIT_SCRIPT), 0o755);
   archive.file(`${PREFIX}/shutdown`, encodeUtf8(SHUTDOWN_SCRIPT), 0o755);
+  archive.file(`${PREFIX}/bin/load-modules`, encodeUtf8(MODULES_SCRIPT), 0o755);
   archive.file(`${PREFIX}/bin/dhcp-script`, encodeUtf8(DHCP_SCRIPT), 0o755);
   archive.file(`${PREFIX}/guest.js`, inputs.guest);
   for (const [path, name] of PROGRAMS) {

@@ -15,6 +15,7 @@
 
 import {
   closeSync,
+  existsSync,
   fstatSync,
   futimesSync,
   mkdirSync,
@@ -63,7 +64,7 @@ export class FolderCacheReader {
   }
 
   has(id: CacheId): boolean {
-    return this.openObject(id) !== undefined;
+    return this.#open.has(id) || existsSync(this.pathOf(id));
   }
 
   /** Closes all descriptors. */
@@ -101,6 +102,7 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
   readonly #marker: string;
   readonly #sumsFd: number;
   #usedBytes = 0;
+  readonly #hasSuspects: boolean;
   #counter = 0;
   #sums: Map<string, string> | undefined;
 
@@ -125,6 +127,7 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
     }
     this.#marker = join(folder, 'running', String(process.pid));
     if (this.#removeTracesOfTheDead()) this.#suspectEverything();
+    this.#hasSuspects = readdirSync(join(folder, 'suspect')).length > 0;
     writeFileSync(this.#marker, identityOf(process.pid) ?? '');
     this.#sumsFd = openSync(join(folder, 'sums'), 'a', 0o600);
     this.#usedBytes = this.#scan().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
@@ -190,6 +193,10 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
     };
   }
 
+  override has(id: CacheId): boolean {
+    return super.has(id) || this.#acquit(id);
+  }
+
   protected override openObject(id: CacheId): OpenObject | undefined {
     const object = super.openObject(id);
     if (object !== undefined) return object;
@@ -198,6 +205,7 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
 
   /** Checks a suspect object and takes it back if it is whole. */
   #acquit(id: CacheId): boolean {
+    if (!this.#hasSuspects) return false;
     const suspect = this.pathOf(id, 'suspect');
     const fd = openIfThere(suspect);
     if (fd === undefined) return false;
@@ -294,6 +302,8 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
 
 /** Opens a file for reading; `undefined` if it is not there. */
 function openIfThere(path: string): number | undefined {
+  // Asking first is cheaper than an error with its stack, and most objects are not here when they are first asked for.
+  if (!existsSync(path)) return undefined;
   try {
     return openSync(path, 'r');
   } catch (error) {

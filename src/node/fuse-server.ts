@@ -9,9 +9,11 @@ import { displayBytes } from '../core/bytes/utf8.ts';
 import { EINTR, EIO, errnoOf } from '../core/errno.ts';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { type Log, silentLog } from '../core/ports.ts';
+import type { Need } from '../core/vfs.ts';
 import { FUSE_INTERRUPT, FuseInHeader, FuseInterruptIn } from '../fuse/abi.ts';
 import { FuseSession, LATER, NO_REPLY, REPLY_BUFFER_BYTES } from '../fuse/session.ts';
 import {
+  type ForwardedRequest,
   type FuseWorkerData,
   SHARED_BUSY_MS,
   SHARED_BYTES,
@@ -105,7 +107,7 @@ export class FuseServer {
       workerData: data,
       transferList: [this.#channel.port2],
     });
-    worker.on('message', (request: Uint8Array) => this.#onRequest(request));
+    worker.on('message', (forwarded: ForwardedRequest) => this.#onRequest(forwarded));
     worker.once('error', (error) => {
       this.#rejectClosed(
         new ThimbleError('INTERNAL', 'The thread that serves the mount failed', { cause: error }),
@@ -127,9 +129,9 @@ export class FuseServer {
     };
   }
 
-  #onRequest(request: Uint8Array): void {
+  #onRequest({ request, need }: ForwardedRequest): void {
     const { opcode, unique } = FuseInHeader.decode(request);
-    if (opcode === FUSE_INTERRUPT) {
+    if (opcode === FUSE_INTERRUPT || need === undefined) {
       this.#interrupt(FuseInterruptIn.decode(request, FuseInHeader.size).unique);
       return;
     }
@@ -137,7 +139,7 @@ export class FuseServer {
     if (this.#waiting.size === 0) this.#waitingSinceMs = performance.now();
     this.#waiting.set(unique, waiting);
     this.#waits++;
-    this.#answer(request, waiting)
+    this.#answer(request, need, waiting)
       .catch((error: unknown) => {
         this.#log.error('request failed', { opcode, error: String(error) });
         this.#send(waiting, this.#session!.fail(request, this.#reply, EIO));
@@ -147,13 +149,10 @@ export class FuseServer {
   }
 
   /** Waits until the request can be answered, and answers it. */
-  async #answer(request: Uint8Array, waiting: Waiting): Promise<void> {
+  async #answer(request: Uint8Array, firstNeed: Need, waiting: Waiting): Promise<void> {
     const session = this.#session!;
+    let need = firstNeed;
     for (let needs = 0; needs < MAX_NEEDS && !waiting.interrupted; needs++) {
-      // The reply buffer is shared by all requests: what is put there is sent before anything else can run.
-      const length = session.handle(request, request.length, this.#reply);
-      if (length !== LATER || session.need === undefined) return this.#send(waiting, length);
-      const { need } = session;
       try {
         await this.#mounted!.fulfil(need);
       } catch (error) {
@@ -165,6 +164,10 @@ export class FuseServer {
         });
         return this.#send(waiting, session.fail(request, this.#reply, errnoOf(error)));
       }
+      // The reply buffer is shared by all requests: what is put there is sent before anything else can run.
+      const length = session.handle(request, request.length, this.#reply);
+      if (length !== LATER || session.need === undefined) return this.#send(waiting, length);
+      need = session.need;
     }
     this.#send(waiting, session.fail(request, this.#reply, EIO));
   }

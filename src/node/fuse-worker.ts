@@ -10,6 +10,7 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import type { CatalogFile } from '../client/mounted-snapshot.ts';
 import { SnapshotVfs } from '../client/snapshot-vfs.ts';
 import { CatalogReader } from '../core/catalog/catalog-reader.ts';
+import type { Need } from '../core/vfs.ts';
 import { FuseSession, LATER, NO_REPLY, REPLY_BUFFER_BYTES, REQUEST_BUFFER_BYTES } from '../fuse/session.ts';
 import { FolderCacheReader } from './folder-cache.ts';
 import { nodeHashing } from './hashing.ts';
@@ -27,6 +28,12 @@ export interface FuseWorkerData {
   readonly port: MessagePort;
   /** Slots of `SHARED_*`. */
   readonly shared: SharedArrayBuffer;
+}
+
+/** A request that has to wait, and for what; INTERRUPT waits for nothing. */
+export interface ForwardedRequest {
+  readonly request: Uint8Array;
+  readonly need: Need | undefined;
 }
 
 /** 32-bit counter of catalogs sent; the worker looks for messages only when it has moved. */
@@ -69,8 +76,13 @@ export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
       }
     }
     const replyLength = session.handle(request, length, reply);
-    if (replyLength === LATER) main.postMessage(request.subarray(0, length).slice());
-    else if (replyLength !== NO_REPLY) send(data.fd, reply, replyLength);
+    if (replyLength === LATER) {
+      main.postMessage({
+        request: request.subarray(0, length).slice(),
+        need: session.need,
+      } satisfies ForwardedRequest);
+    }
+    if (replyLength > NO_REPLY) send(data.fd, reply, replyLength);
     statistics[SHARED_REQUESTS]!++;
     statistics[SHARED_BUSY_MS]! += performance.now() - startedMs;
   }
