@@ -30,6 +30,8 @@ const PACKAGES = {
     files: ['/usr/share/OVMF/OVMF_CODE.fd', '/usr/share/OVMF/OVMF_CODE_4M.fd'],
     purpose: 'UEFI for virtual machines',
   },
+  'nginx-light': { files: ['/usr/sbin/nginx'], purpose: 'a second web server, in tests' },
+  squid: { files: ['/usr/sbin/squid'], purpose: 'a caching proxy, in tests' },
   attr: { files: ['/usr/bin/setfattr'], purpose: 'sets extended attributes, in tests' },
 } as const satisfies Record<string, Omit<DebianPackage, 'name'>>;
 
@@ -50,7 +52,13 @@ export const DEMO_PACKAGES: readonly PackageName[] = [
   'e2fsprogs',
 ];
 
-export const TEST_PACKAGES: readonly PackageName[] = [...DEMO_PACKAGES, 'ovmf', 'attr'];
+export const TEST_PACKAGES: readonly PackageName[] = [
+  ...DEMO_PACKAGES,
+  'ovmf',
+  'attr',
+  'nginx-light',
+  'squid',
+];
 
 export function missingPackages(wanted: readonly PackageName[]): DebianPackage[] {
   return wanted

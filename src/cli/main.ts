@@ -1,5 +1,6 @@
 /** The command line. Each command is loaded only when it is the one that runs. */
 
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { EXIT_CODES } from './exit-codes.ts';
 import { type GlobalOptions, reportError } from './terminal.ts';
@@ -46,10 +47,15 @@ const COMMANDS: readonly CommandRow[] = [
   },
 ];
 
+const { version: VERSION } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string };
+
 /** The whole command tree; only the commands in `wanted` know their options, or all if it is `undefined`. */
 export async function buildProgram(wanted: readonly string[] | undefined): Promise<Command> {
   const program = new Command('thimble')
     .description('Operating systems on demand: publish once, boot from a tiny image.')
+    .version(VERSION)
     .option('--json', 'print results and errors as JSON')
     .option('--debug', 'print stacks of errors')
     .option(

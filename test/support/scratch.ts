@@ -1,0 +1,26 @@
+/** Folders and mounts that a test makes and that are gone after it, also when it fails. */
+
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+
+/** An empty folder; what is mounted in it is unmounted before it goes. */
+export function scratchFolder(t: Pick<TestContext, 'after'>): string {
+  const folder = mkdtempSync(join(tmpdir(), 'thimble-test-'));
+  t.after(() => {
+    for (const mountpoint of mountsBelow(folder)) spawnSync('umount', ['-l', mountpoint]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return folder;
+}
+
+/** Mount points at or below a folder, the deepest first. */
+export function mountsBelow(folder: string): string[] {
+  return readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((path) => path === folder || path.startsWith(`${folder}/`))
+    .reverse();
+}
