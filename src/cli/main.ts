@@ -1,77 +1,9 @@
-/** The command line. Each command is loaded only when it is the one that runs. */
+/** The command line. */
 
-import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { EXIT_CODES } from './exit-codes.ts';
+import { buildProgram } from './program.ts';
 import { type GlobalOptions, reportError } from './terminal.ts';
-
-interface CommandModule {
-  /** Adds arguments, options, help and the action. */
-  configure(command: Command): void;
-}
-
-interface CommandRow {
-  readonly name: string;
-  readonly summary: string;
-  readonly load: () => Promise<CommandModule>;
-}
-
-const COMMANDS: readonly CommandRow[] = [
-  {
-    name: 'demo',
-    summary: 'build a Debian repository, boot machines from it, and show the figures',
-    load: () => import('./commands/demo.ts'),
-  },
-  { name: 'repo', summary: 'create and look after repositories', load: () => import('./commands/repo.ts') },
-  {
-    name: 'publish',
-    summary: 'publish a folder or tar stream as the next revision',
-    load: () => import('./commands/publish.ts'),
-  },
-  {
-    name: 'tag',
-    summary: 'list the named snapshots of a repository',
-    load: () => import('./commands/tag.ts'),
-  },
-  { name: 'serve', summary: 'serve repositories over HTTP', load: () => import('./commands/serve.ts') },
-  { name: 'mount', summary: 'mount a snapshot of a repository', load: () => import('./commands/mount.ts') },
-  { name: 'umount', summary: 'unmount it', load: () => import('./commands/umount.ts') },
-  { name: 'dump', summary: 'print every entry of a snapshot', load: () => import('./commands/dump.ts') },
-  { name: 'os', summary: 'build operating system trees', load: () => import('./commands/os.ts') },
-  { name: 'image', summary: 'build boot images', load: () => import('./commands/image.ts') },
-  { name: 'vm', summary: 'run virtual machines', load: () => import('./commands/vm.ts') },
-  {
-    name: 'completion',
-    summary: 'print a completion script for the shell',
-    load: () => import('./commands/completion.ts'),
-  },
-];
-
-const { version: VERSION } = JSON.parse(
-  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-) as { version: string };
-
-/** The whole command tree; only the commands in `wanted` know their options, or all if it is `undefined`. */
-export async function buildProgram(wanted: readonly string[] | undefined): Promise<Command> {
-  const program = new Command('thimble')
-    .description('Operating systems on demand: publish once, boot from a tiny image.')
-    .version(VERSION)
-    .option('--json', 'print results and errors as JSON')
-    .option('--debug', 'print stacks of errors')
-    .option(
-      '--config <folder>',
-      'folder with settings and keys (default: /etc/thimble, or ~/.config/thimble)',
-    )
-    .helpCommand(false)
-    .showHelpAfterError('Run with --help for usage.')
-    .addHelpText('after', '\nExample:\n  thimble demo');
-  for (const { name, summary, load } of COMMANDS) {
-    const command = program.command(name).summary(summary);
-    if (wanted === undefined || wanted.includes(name)) (await load()).configure(command);
-    else command.allowUnknownOption();
-  }
-  return program;
-}
 
 async function run(args: readonly string[]): Promise<number> {
   // The first word that is no option, nor the value of --config, is the command.

@@ -83,3 +83,11 @@ export function parseSize(text: string): number {
   const powers = { k: 1, '': 2, M: 2, G: 3, T: 4 };
   return Math.round(Number(parts[1]) * 1024 ** powers[(parts[2] ?? '') as keyof typeof powers]);
 }
+
+/** The environment: symlink variables are looked up there. */
+export function processVariables(): Record<string, string> {
+  return Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== undefined)) as Record<
+    string,
+    string
+  >;
+}

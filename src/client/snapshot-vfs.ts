@@ -75,9 +75,12 @@ interface Directory {
   readonly key: PathKey;
 }
 
+/** A piece of a file, and how to get it. */
+export type StoredChunk = Chunk & { readonly need: ObjectNeed };
+
 interface Content {
   readonly sizeBytes: number;
-  readonly chunks: readonly (Chunk & { readonly need: ObjectNeed })[];
+  readonly chunks: readonly StoredChunk[];
 }
 
 const SLOT = 0x1_0000_0000;
@@ -253,8 +256,15 @@ export class SnapshotVfs implements Vfs {
   }
 
   /** The pieces that a file is stored in: its chunks, or one object. Throws as `read` does. */
-  objectsOf(node: NodeId): readonly ObjectNeed[] {
-    return this.#content(node).chunks.map((chunk) => chunk.need);
+  chunksOf(node: NodeId): readonly StoredChunk[] {
+    return this.#content(node).chunks;
+  }
+
+  /** The nested catalog or bind mount point that takes over at a directory; `undefined` if none does. */
+  nestedCatalogOf(node: NodeId): ContentHash | undefined {
+    const slot = this.#seek(node);
+    if (slot === undefined || !isTransition(slot.reader.row)) return undefined;
+    return slot.references.get(this.#walkUp(slot, slot.reader.row))?.hash;
   }
 
   // ---- nodes ----
@@ -328,9 +338,8 @@ export class SnapshotVfs implements Vfs {
     if (slot === undefined) return undefined;
     const row = slot.reader.row;
     if ((row.mode & S_IFMT) !== S_IFDIR) return undefined;
-    const isTransition = (row.flags & (FLAG_NESTED_MOUNTPOINT | FLAG_BIND_MOUNTPOINT)) !== 0;
     let directory: Directory;
-    if (isTransition) {
+    if (isTransition(row)) {
       const child = this.#slotOfNode.get(node);
       const path = this.#walkUp(slot, row);
       if (child === undefined) return this.#needCatalog(slot, node, path);
@@ -449,6 +458,10 @@ export class SnapshotVfs implements Vfs {
     this.#contents.set(node, content);
     return content;
   }
+}
+
+function isTransition(row: CatalogRow): boolean {
+  return (row.flags & (FLAG_NESTED_MOUNTPOINT | FLAG_BIND_MOUNTPOINT)) !== 0;
 }
 
 function sameKey(a: PathKey, b: PathKey): boolean {

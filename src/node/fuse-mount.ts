@@ -20,6 +20,9 @@ export interface MountOptions {
   readonly command?: readonly string[];
 }
 
+/** The type that mount tables show. */
+export const MOUNT_TYPE = 'fuse.thimble';
+
 /** What the kernel reads ahead, far above the 128 kB that the protocol can ask for. */
 const READ_AHEAD_KB = 1024;
 const MAX_READ_BYTES = 1024 * 1024;
@@ -51,7 +54,7 @@ export function mountFuse(options: MountOptions): number {
   const [program = 'mount', ...rest] = options.command ?? [];
   const result = spawnSync(
     program,
-    [...rest, '-i', '-t', 'fuse.thimble', '-o', flags.join(','), options.name, mountpoint],
+    [...rest, '-i', '-t', MOUNT_TYPE, '-o', flags.join(','), options.name, mountpoint],
     // The kernel sends its first request when mounted; nobody needs to answer before this returns.
     { stdio: ['ignore', 'pipe', 'pipe', fd], encoding: 'utf8' },
   );
@@ -82,7 +85,7 @@ export function findMount(mountpoint: string): { device: string; type: string; s
 /** Unmounts; a busy mount disappears when its last user is gone. Throws USAGE if nothing of ours is mounted there. */
 export function unmountFuse(mountpoint: string): { lazily: boolean } {
   const mount = findMount(mountpoint);
-  if (mount === undefined || !mount.type.startsWith('fuse')) {
+  if (mount === undefined || mount.type !== MOUNT_TYPE) {
     throw new ThimbleError('USAGE', `Cannot unmount ${mountpoint}: no Thimble file system is mounted there`);
   }
   if (spawnSync('umount', [resolve(mountpoint)]).status === 0) return { lazily: false };

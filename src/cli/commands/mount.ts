@@ -3,12 +3,12 @@ import { closeSync, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { type ErrorCode, errorCodeOf, messageOf, ThimbleError } from '../../core/errors.ts';
-import { findMount } from '../../node/fuse-mount.ts';
+import { findMount, MOUNT_TYPE, unmountFuse } from '../../node/fuse-mount.ts';
 import { lineLog } from '../../node/log.ts';
 import { openRepository } from '../../node/repository-access.ts';
 import { mountSnapshot } from '../../node/snapshot-mount.ts';
 import { addReaderOptions, type ReaderOptions, selectionOf } from '../reader-options.ts';
-import { defaultCacheFolder, parseSize, resolveAddress } from '../settings.ts';
+import { defaultCacheFolder, parseSize, processVariables, resolveAddress } from '../settings.ts';
 import { printResult } from '../terminal.ts';
 
 interface MountCommandOptions extends ReaderOptions {
@@ -60,7 +60,7 @@ export function configure(command: Command): void {
     .action(async (source: string, folder: string, _: unknown, self: Command) => {
       const options = self.optsWithGlobals<MountCommandOptions>();
       if (options.foreground) await serveMount(source, folder, options);
-      else await startInBackground(folder, options);
+      else await startInBackground(options);
     });
 }
 
@@ -106,7 +106,7 @@ async function serveMount(source: string, folder: string, options: MountCommandO
   }
 }
 
-async function startInBackground(folder: string, options: MountCommandOptions): Promise<void> {
+async function startInBackground(options: MountCommandOptions): Promise<void> {
   const logFile =
     options.log ??
     join(options.cache && options.cache !== 'none' ? options.cache : defaultCacheFolder(), 'thimble.log');
@@ -132,7 +132,6 @@ async function startInBackground(folder: string, options: MountCommandOptions): 
   if (message.kind === 'failed')
     throw new ThimbleError(message.code, message.message, { hint: message.hint });
   printResult(options, message.result, describe(message.result));
-  void folder;
 }
 
 function tell(message: StartMessage): void {
@@ -145,10 +144,10 @@ function describe({ fqrn, folder, revision, tag, rootCatalog }: MountResult): st
 }
 
 function checkMountpoint(folder: string): void {
-  // A mount whose server died answers every question with ENOTCONN.
-  const stale = findMount(folder);
-  if (stale?.type.startsWith('fuse')) {
-    throw new ThimbleError('CONFLICT', `Cannot mount on ${folder}: ${stale.source} is mounted there`, {
+  const present = findMount(folder);
+  if (present?.type === MOUNT_TYPE && isDead(folder)) unmountFuse(folder);
+  else if (present?.type.startsWith('fuse')) {
+    throw new ThimbleError('CONFLICT', `Cannot mount on ${folder}: ${present.source} is mounted there`, {
       hint: `unmount it with: thimble umount ${folder}`,
     });
   }
@@ -156,6 +155,16 @@ function checkMountpoint(folder: string): void {
     throw new ThimbleError('USAGE', `Cannot mount on ${folder}: it is not a folder`, {
       hint: `make it with: mkdir ${folder}`,
     });
+  }
+}
+
+/** What a server that was killed leaves behind answers every question with ENOTCONN. */
+function isDead(mountpoint: string): boolean {
+  try {
+    statSync(mountpoint);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOTCONN';
   }
 }
 
@@ -169,11 +178,4 @@ function openLog(path: string): number {
       cause: error,
     });
   }
-}
-
-function processVariables(): Record<string, string> {
-  return Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== undefined)) as Record<
-    string,
-    string
-  >;
 }
