@@ -84,6 +84,7 @@ export async function run(): Promise<Figures> {
   mkdirSync(mountpoint);
   let server: Awaited<ReturnType<typeof mount>> | undefined;
   try {
+    const native = measureNative(folder);
     await publishTree(folder);
     const find: number[] = [];
     const findWarm: number[] = [];
@@ -113,11 +114,33 @@ export async function run(): Promise<Figures> {
       open10000ColdSeconds: median(openCold),
       open10000WarmSeconds: median(openWarm),
       sequentialReadMBps: median(read),
+      ...native,
     };
   } finally {
     await server?.unmount();
     rmSync(folder, { recursive: true });
   }
+}
+
+/** The same two on the kernel's own file system in memory: what this machine can do at best, for scale. */
+function measureNative(folder: string): { nativeFindSeconds: number; nativeReadMBps: number } {
+  const tree = join(folder, 'native');
+  for (let d = 0; d < DIRECTORIES; d++) {
+    const directory = join(tree, `directory-${d}`);
+    mkdirSync(directory, { recursive: true });
+    for (let f = 0; f < FILES_PER_DIRECTORY; f++) writeFileSync(join(directory, `file-${f}.txt`), '');
+  }
+  const large = join(tree, 'large');
+  for (let i = 0; i < 64; i++) writeFileSync(large, Buffer.alloc(LARGE_BYTES / 64, i), { flag: 'a' });
+  const rounds = Array.from({ length: ROUNDS }, () => ({
+    find: seconds('find', [tree, '-ls']),
+    read: seconds('dd', [`if=${large}`, 'of=/dev/null', 'bs=1M', 'status=none']),
+  }));
+  rmSync(tree, { recursive: true });
+  return {
+    nativeFindSeconds: median(rounds.map(({ find }) => find)),
+    nativeReadMBps: LARGE_BYTES / 1e6 / median(rounds.map(({ read }) => read)),
+  };
 }
 
 async function publishTree(folder: string): Promise<void> {

@@ -74,6 +74,8 @@ export class MountedSnapshot {
 
   async #attach(node: NodeId | undefined, hash: ContentHash, label: string): Promise<void> {
     const loaded = await this.#objects.load(hash, 'C', MAX_CATALOG_BYTES, label);
+    // Before others get it: nothing of a damaged catalog may reach them.
+    CatalogReader.open(loaded);
     const bytes = this.#onCatalog({ node, hash, bytes: loaded });
     this.vfs.attach({ node, hash, reader: CatalogReader.open(bytes) });
   }

@@ -4,10 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 
 /** An empty folder; what is mounted in it is unmounted before it goes. */
-export function scratchFolder(t: Pick<TestContext, 'after'>): string {
+export function scratchFolder(t: { after(clean: () => void): void }): string {
   const folder = mkdtempSync(join(tmpdir(), 'thimble-test-'));
   t.after(() => {
     for (const mountpoint of mountsBelow(folder)) spawnSync('umount', ['-l', mountpoint]);

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { MountedSnapshot } from '../../client/mounted-snapshot.ts';
 import { ThimbleError } from '../../core/errors.ts';
@@ -60,7 +60,8 @@ export function configure(command: Command): void {
     .action(async (_: unknown, self: Command) => {
       const options = self.optsWithGlobals<DemoOptions>();
       const demo = new Demo(options);
-      printResult(options, await demo.run(), demo.report());
+      const figures = await demo.run();
+      printResult(options, figures, formatFigures(figures));
     });
 }
 
@@ -79,7 +80,6 @@ class Demo {
   readonly #registry: RepositoryRegistry;
   #server: RepositoryServer | undefined;
   #port = 0;
-  #figures: DemoFigures | undefined;
 
   constructor(options: DemoOptions) {
     this.#options = options;
@@ -114,27 +114,25 @@ class Demo {
     }
   }
 
-  /** What people read; after `run`. */
-  report(): string {
-    const here = (path: string) =>
-      path.startsWith(`${process.cwd()}/`) ? path.slice(process.cwd().length + 1) : path;
+  /** In the order of need: the first goes on as long as machines run. */
+  #bootAgain(): string[] {
+    const here = (path: string) => (relative('', path).startsWith('..') ? path : relative('', path));
+    const config = here(join(this.#out, 'config'));
+    const run = `./thimble vm run ${here(this.#image)} --autologin`;
     return [
-      formatFigures(this.#figures!),
-      '',
-      'Boot it again:',
-      `  ./thimble --config ${here(join(this.#out, 'config'))} serve ${FQRN} --host 127.0.0.1 --port ${this.#port}`,
-      `  ./thimble vm run ${here(this.#image)} --autologin               the newest snapshot`,
-      `  ./thimble vm run ${here(this.#image)} --autologin --tag v1      the one before the update`,
-    ].join('\n');
+      `./thimble --config ${config} serve ${FQRN} --host 127.0.0.1 --port ${this.#port}`,
+      run,
+      `${run} --tag v1`,
+    ];
   }
 
   async #steps(): Promise<DemoFigures> {
     const tree = await this.#buildTree();
-    const first = await this.#createAndPublish(tree);
+    const [first, publishSeconds] = await timed(() => this.#createAndPublish(tree));
     await this.#serve();
-    await this.#buildImage();
+    const [, imageSeconds] = await timed(() => this.#buildImage());
     const imageBytes = statSync(this.#image).size;
-    const traditional = await this.#buildTraditional(tree);
+    const [traditionalImageBytes, traditionalSeconds] = await this.#buildTraditional(tree);
 
     const disk = { path: join(this.#work, 'scratch.img'), sizeBytes: DISK_BYTES };
     const cold = await this.#boot('Boot, nothing cached', { disk }, async (machine, boot) => {
@@ -153,7 +151,7 @@ class Demo {
     const isDiskClean = checkDisk(disk.path);
     const warm = await this.#boot('Boot again, with a cache disk', { disk }, async (_, boot) => boot);
 
-    const update = await this.#publishUpdate(tree);
+    const [update, updateSeconds] = await timed(() => this.#publishUpdate(tree));
     const readFixed = async (machine: Machine) => machine.shell(`cat ${FIXED_FILE}`, COMMAND_TIMEOUT_MS);
     const updated = await this.#boot('Boot after the security update', { disk }, readFixed);
     const historic = await this.#boot(
@@ -162,13 +160,15 @@ class Demo {
       readFixed,
     );
 
-    this.#figures = {
+    return {
       imageBytes,
       treeBytes: first.fileBytes,
       treeFiles: first.entries,
       compressedTreeBytes: first.newBytes,
-      traditionalImageBytes: traditional.bytes,
-      traditionalSeconds: traditional.seconds,
+      publishSeconds,
+      imageSeconds,
+      traditionalImageBytes,
+      traditionalSeconds,
       fetchedBytesToLogin: cold.result.bytes,
       requestsToLogin: cold.result.requests,
       secondsToLoginCold: cold.result.seconds,
@@ -177,12 +177,13 @@ class Demo {
       rootFileSystem: cold.result.rootFileSystem,
       systemState: cold.result.systemState,
       updateNewBytes: update.newBytes,
+      updateSeconds,
       updateSeen: updated.result === AFTER,
       oldSnapshotSeen: historic.result === BEFORE,
       shutdownClean: isDiskClean && [cold, warm, updated, historic].every(({ wentOff }) => wentOff),
       accelerator: cold.accelerator,
+      bootAgain: this.#bootAgain(),
     };
-    return this.#figures;
   }
 
   async #buildTree(): Promise<string> {
@@ -266,22 +267,23 @@ class Demo {
     access.close();
   }
 
-  async #buildTraditional(tree: string): Promise<{ bytes: number; seconds: number }> {
+  async #buildTraditional(tree: string): Promise<[bytes: number, seconds: number]> {
     // A copy: the boot menu and the initrd of a disk image are not part of the tree.
     const copy = join(this.#work, 'traditional');
     must('cp', ['-a', tree, copy]);
     const output = join(this.#work, 'traditional.qcow2');
-    const startedMs = performance.now();
-    await withProgress(
-      'For comparison, a disk image of the same tree',
-      async () => buildTraditionalImage(copy, output),
-      () => formatBytes(statSync(output).size),
+    const [bytes, seconds] = await timed(() =>
+      withProgress(
+        'For comparison, a disk image of the same tree',
+        async () => {
+          await buildTraditionalImage(copy, output);
+          return statSync(output).size;
+        },
+        formatBytes,
+      ),
     );
-    const seconds = (performance.now() - startedMs) / 1000;
-    rmSync(copy, { recursive: true });
-    const bytes = statSync(output).size;
-    rmSync(output);
-    return { bytes, seconds };
+    for (const path of [copy, output]) rmSync(path, { recursive: true });
+    return [bytes, seconds];
   }
 
   /** Boots, measures until login, does something, and powers off. */
@@ -316,6 +318,12 @@ class Demo {
       ({ seconds }) => `login after ${seconds.toFixed(1)} s`,
     );
   }
+}
+
+async function timed<T>(work: () => Promise<T>): Promise<[T, number]> {
+  const startedMs = performance.now();
+  const result = await work();
+  return [result, (performance.now() - startedMs) / 1000];
 }
 
 /** True if the machine said goodbye through our own shutdown hook and switched itself off. */

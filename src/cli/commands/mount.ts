@@ -119,9 +119,10 @@ async function startInBackground(options: MountCommandOptions): Promise<void> {
   const message = await new Promise<StartMessage>((resolve, reject) => {
     child.once('message', (received) => resolve(received as StartMessage));
     child.once('error', reject);
-    child.once('exit', (status) =>
+    // After its last message, unlike `exit`.
+    child.once('disconnect', () =>
       reject(
-        new ThimbleError('INTERNAL', `The mount process ended with status ${status}`, {
+        new ThimbleError('INTERNAL', 'The mount process ended before it was ready', {
           hint: `see ${logFile}`,
         }),
       ),
