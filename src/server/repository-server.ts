@@ -6,7 +6,7 @@
 import fastifyStatic from '@fastify/static';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import pino from 'pino';
-import { Counter, Histogram, Registry } from 'prom-client';
+import { Counter, Histogram, Registry } from '@prometheus-io/client';
 import { ThimbleError } from '../core/errors.ts';
 import { isFqrn } from '../core/fqrn.ts';
 
@@ -41,8 +41,8 @@ export class RepositoryServer {
   readonly #app: FastifyInstance;
   readonly #options: ServerOptions;
   readonly #registry = new Registry();
-  readonly #requests: Counter;
-  readonly #bytes: Counter;
+  readonly #requests: Counter<'repository' | 'status'>;
+  readonly #bytes: Counter<'repository'>;
   readonly #seconds: Histogram;
   #totalRequests = 0;
   #totalBytes = 0;
