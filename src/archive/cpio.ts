@@ -6,11 +6,15 @@
 
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { ByteWriter } from '../core/bytes/writer.ts';
+import { ThimbleError } from '../core/errors.ts';
 import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG } from '../core/vfs.ts';
 
 const MAGIC = '070701';
+/** Fields are 8 hexadecimal digits. */
+const MAX_FIELD = 0xffff_ffff;
 const TRAILER = 'TRAILER!!!';
 
+/** Its methods throw LIMIT for times and sizes beyond 32 bits. */
 export class CpioWriter {
   readonly #writer = new ByteWriter(1024 * 1024);
   readonly #mtimeSeconds: number;
@@ -72,6 +76,10 @@ export class CpioWriter {
       name.length + 1,
       0, // checksum, not used by this format
     ];
+    const unfit = fields.find((field) => !(field >= 0 && field <= MAX_FIELD));
+    if (unfit !== undefined) {
+      throw new ThimbleError('LIMIT', `Cannot write ${name} to a cpio archive: it has no room for ${unfit}`);
+    }
     const header = MAGIC + fields.map((field) => field.toString(16).padStart(8, '0')).join('');
     this.#writer.byteString(header).byteString(`${name}\0`).align(4).bytes(content).align(4);
     return this;

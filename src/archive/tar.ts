@@ -93,21 +93,26 @@ function decodeHeader(block: Bytes): Header {
   for (let i = 0; i < BLOCK; i++) if (i < 148 || i >= 156) sum += block[i]!;
   if (sum !== decodeNumber(block, 148, 8, 'checksum')) throw damaged('a header does not match its checksum');
   const text = (at: number, length: number) => cutAtNul(byteStringOf(block, at, at + length));
+  const unsigned = (at: number, length: number, what: string) => {
+    const value = decodeNumber(block, at, length, what);
+    if (value < 0) throw damaged(`${what} ${value} is negative`);
+    return value;
+  };
   // The prefix belongs to ustar; GNU archives keep other things there.
   const isUstar = byteStringOf(block, 257, 263) === 'ustar\0';
   const prefix = isUstar ? text(345, 155) : '';
   const name = text(0, 100);
   return {
     path: (prefix === '' ? name : `${prefix}/${name}`) as ByteString,
-    mode: decodeNumber(block, 100, 8, 'mode'),
-    uid: decodeNumber(block, 108, 8, 'uid'),
-    gid: decodeNumber(block, 116, 8, 'gid'),
-    size: decodeNumber(block, 124, 12, 'size'),
+    mode: unsigned(100, 8, 'mode'),
+    uid: unsigned(108, 8, 'uid'),
+    gid: unsigned(116, 8, 'gid'),
+    size: unsigned(124, 12, 'size'),
     mtime: decodeNumber(block, 136, 12, 'mtime'),
     type: String.fromCharCode(block[156]!),
     link: text(157, 100),
-    major: decodeNumber(block, 329, 8, 'major'),
-    minor: decodeNumber(block, 337, 8, 'minor'),
+    major: unsigned(329, 8, 'major'),
+    minor: unsigned(337, 8, 'minor'),
   };
 }
 
@@ -131,7 +136,8 @@ function parsePax(bytes: Bytes): Map<string, ByteString> {
   const records = new Map<string, ByteString>();
   for (let at = 0; at < text.length; ) {
     const space = text.indexOf(' ', at);
-    const length = Number(text.slice(at, space));
+    const digits = text.slice(at, space);
+    const length = /^[0-9]{1,16}$/.test(digits) ? Number(digits) : Number.NaN;
     const end = at + length;
     const equals = text.indexOf('=', space);
     if (
@@ -143,7 +149,7 @@ function parsePax(bytes: Bytes): Map<string, ByteString> {
     ) {
       throw damaged('an extended header is malformed');
     }
-    if (equals < 0 || equals > end) throw damaged('an extended header has no value');
+    if (equals < 0 || equals >= end) throw damaged('an extended header has no value');
     records.set(text.slice(space + 1, equals), text.slice(equals + 1, end - 1) as ByteString);
     at = end;
   }
@@ -229,8 +235,13 @@ function paxXattrs(pax: ReadonlyMap<string, ByteString>): Map<ByteString, Bytes>
   }
   // GNU tar and star write raw values; where both are given these are exact.
   for (const [key, value] of pax) {
-    if (key.startsWith('SCHILY.xattr.'))
-      xattrs.set(key.slice('SCHILY.xattr.'.length) as ByteString, bytesOf(value));
+    if (key.startsWith('SCHILY.xattr.')) {
+      // GNU tar writes `=` and `%` of names as these two; star writes names as they are.
+      const name = key
+        .slice('SCHILY.xattr.'.length)
+        .replace(/%(?:3D|25)/g, (code) => (code === '%3D' ? '=' : '%'));
+      xattrs.set(name as ByteString, bytesOf(value));
+    }
   }
   return xattrs;
 }

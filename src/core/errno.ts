@@ -15,6 +15,7 @@ export const ENOTTY = 25;
 export const ENOSPC = 28;
 export const EROFS = 30;
 export const ERANGE = 34;
+export const ENAMETOOLONG = 36;
 export const ENOSYS = 38;
 export const ENODATA = 61;
 export const ENOTSUP = 95;

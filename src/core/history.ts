@@ -34,7 +34,7 @@ export function decodeHistory(file: Bytes): History {
   const database = SqliteDatabase.open(file);
   const properties = readTextPairs(database, 'properties');
   const schema = properties.get('schema' as ByteString);
-  if (Math.abs(Number(schema) - 1) > 0.01) {
+  if (!(Math.abs(Number(schema) - 1) < 0.01)) {
     throw new ThimbleError('UNSUPPORTED', `Cannot open history: its schema is ${schema}, 1.0 is known`);
   }
   const previous = properties.get('previous_revision' as ByteString);
@@ -85,8 +85,11 @@ export function findTag(history: History, name: string): Tag {
 /** The trunk tag with the highest revision that is not younger than `seconds`. Throws NOT_FOUND. */
 export function findTagByDate(history: History, seconds: number): Tag {
   let best: Tag | undefined;
+  let oldestSeconds = Number.POSITIVE_INFINITY;
   for (const tag of history.tags) {
-    if (tag.branch !== '' || tag.timestampSeconds > seconds) continue;
+    if (tag.branch !== '') continue;
+    oldestSeconds = Math.min(oldestSeconds, tag.timestampSeconds);
+    if (tag.timestampSeconds > seconds) continue;
     if (best === undefined || tag.revision > best.revision) best = tag;
   }
   if (best !== undefined) return best;
@@ -95,13 +98,17 @@ export function findTagByDate(history: History, seconds: number): Tag {
     `Cannot find a snapshot of ${history.fqrn} that is as old as ${formatDate(seconds)}`,
     {
       hint:
-        history.tags.length === 0
+        oldestSeconds === Number.POSITIVE_INFINITY
           ? 'the repository has no tags'
-          : `the oldest is of ${formatDate(Math.min(...history.tags.map((tag) => tag.timestampSeconds)))}`,
+          : `the oldest is of ${formatDate(oldestSeconds)}`,
     },
   );
 }
 
+/** What `Date` can hold, in seconds. */
+const MAX_DATE_SECONDS = 8.64e12;
+
 function formatDate(seconds: number): string {
+  if (!(Math.abs(seconds) <= MAX_DATE_SECONDS)) return `${seconds} seconds after 1970`;
   return new Date(seconds * 1000).toISOString().replace('.000', '');
 }

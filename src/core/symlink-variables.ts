@@ -10,9 +10,12 @@ export function expandSymlink(
   variable: (name: string) => ByteString | undefined,
 ): ByteString {
   if (!target.includes('$(')) return target;
-  return target.replace(/\$\(([^)]*)\)/g, (_, inside: string) => {
+  // Behind the last `)` nothing can match; looking for one from every `$(` there would take quadratic time.
+  const end = target.lastIndexOf(')') + 1;
+  const expanded = target.slice(0, end).replace(/\$\(([^)]*)\)/g, (_, inside: string) => {
     const separator = inside.indexOf(':-');
     const name = separator < 0 ? inside : inside.slice(0, separator);
     return variable(name) ?? (separator < 0 ? '' : inside.slice(separator + 2));
-  }) as ByteString;
+  });
+  return (expanded + target.slice(end)) as ByteString;
 }

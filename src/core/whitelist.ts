@@ -83,7 +83,11 @@ function parseTimestamp(text: string): number {
     number,
     number,
   ];
-  return Date.UTC(year, month - 1, day, hour, minute, second) / 1000;
+  const seconds = Date.UTC(year, month - 1, day, hour, minute, second) / 1000;
+  // February 31 is no date; taken as March 3 it would make a whitelist valid for longer than it says.
+  if (formatTimestamp(seconds) !== text)
+    throw new ThimbleError('FORMAT', `Cannot read whitelist: ${JSON.stringify(text)} is not a date`);
+  return seconds;
 }
 
 function formatTimestamp(seconds: number): string {

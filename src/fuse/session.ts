@@ -31,6 +31,7 @@ export const REQUEST_BUFFER_BYTES = 64 * 1024;
 export const REPLY_BUFFER_BYTES = abi.FuseOutHeader.size + MAX_READ_BYTES;
 
 const PAGE_BYTES = 4096;
+const MAX_TARGET_BYTES = PAGE_BYTES - 1;
 const IN_HEADER = abi.FuseInHeader.size;
 const OUT_HEADER = abi.FuseOutHeader.size;
 const ENTRY_OUT = abi.FuseEntryOut.size;
@@ -202,6 +203,8 @@ export class FuseSession {
   readlink(): number {
     const target = this.#vfs.readlink(this.#node);
     if (target === undefined) return this.#fail(errno.EINVAL);
+    // The kernel has room for this much, and refuses the whole reply if it is longer.
+    if (target.length > MAX_TARGET_BYTES) return this.#fail(errno.ENAMETOOLONG);
     return this.#byteString(target);
   }
 

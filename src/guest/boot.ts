@@ -6,7 +6,7 @@
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { formatNetworkUnit, formatResolvConf, type Lease, parseLease } from './network.ts';
 import { type BlockDevice, chooseScratch, PROBE_BYTES, SCRATCH_LABEL } from './scratch-disk.ts';
-import { type GuestSettings, type ImageSettings, mergeSettings, parseOemStrings } from './settings.ts';
+import { type GuestSettings, mergeSettings, parseImageSettings, parseOemStrings } from './settings.ts';
 import type { GuestSystem } from './system.ts';
 
 /** Paths inside the chroot; the last two become `/run/initramfs/...` of the machine. */
@@ -67,7 +67,7 @@ export class Boot {
       .list(entries)
       .filter((name) => name.startsWith('11-'))
       .flatMap((name) => parseOemStrings(latin1(system.readStart(`${entries}/${name}/raw`, 64 * 1024))));
-    return mergeSettings(JSON.parse(text) as ImageSettings, machine, system.readText('/proc/cmdline') ?? '');
+    return mergeSettings(parseImageSettings(text), machine, system.readText('/proc/cmdline') ?? '');
   }
 
   /** Loads the drivers for the devices that are there, and those of the file systems. */
@@ -146,7 +146,7 @@ export class Boot {
     return { cacheFolder: `${PATHS.scratch}/cache`, cacheLimitBytes: Math.floor(free / 2), onDisk: true };
   }
 
-  /** Mounts the tree and a writable layer over it. */
+  /** Mounts the tree and a writable layer over it. Throws what `mount` throws, and STORAGE. */
   async mountRoot(
     settings: GuestSettings,
     scratch: Scratch,
@@ -181,7 +181,10 @@ export class Boot {
     return root;
   }
 
-  /** Leaves for the operating system what it has to know. */
+  /**
+   * Leaves for the operating system what it has to know, outside of its tree: looking into it from here would wait for this
+   * very process to serve it. The first program does that.
+   */
   handOver(lease: Lease): void {
     const system = this.#system;
     const mac = system.readText(`/sys/class/net/${lease.interface}/address`)?.trim();
@@ -190,9 +193,6 @@ export class Boot {
       system.makeDirectory(folder);
       system.writeText(`${folder}/10-thimble-boot.network`, formatNetworkUnit(mac));
     }
-    // Only where the operating system has none of its own; a dangling link counts as its own.
-    const resolv = `${PATHS.newRoot}/etc/resolv.conf`;
-    if (!system.exists(resolv)) system.writeText(resolv, formatResolvConf(lease));
   }
 
   #say(line: string): void {

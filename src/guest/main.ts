@@ -32,9 +32,11 @@ async function main(): Promise<void> {
     else writeSync(kernelLog, `<4>thimble: ${line}`);
   }, 'warn');
   let mount: OpenMount | undefined;
+  let wantsRescue = false;
   try {
     const boot = new Boot(nodeGuestSystem);
     const settings = boot.settings();
+    wantsRescue = settings.rescue;
     boot.loadModules();
     const lease = await boot.network();
     const scratch = boot.prepareScratch(settings);
@@ -47,7 +49,7 @@ async function main(): Promise<void> {
     writeFileSync('/proc/self/oom_score_adj', '-1000');
   } catch (error) {
     for (const line of explainFailure(error)) nodeGuestSystem.say(line);
-    answer('failed');
+    answer(wantsRescue ? 'thimble.rescue' : 'failed');
     process.exit(1);
   }
   answer('ready');
@@ -101,7 +103,7 @@ function describe({ snapshot }: SnapshotMount, { settings }: RootRequest): RootM
   return { rootHash: rootCatalog, description: `${settings.fqrn}, ${which.join(', ')}` };
 }
 
-function answer(word: 'ready' | 'failed'): void {
+function answer(word: 'ready' | 'failed' | 'thimble.rescue'): void {
   writeSync(VERDICT_FD, `${word}\n`);
   closeSync(VERDICT_FD);
 }

@@ -10,8 +10,11 @@ import { ThimbleError } from '../core/errors.ts';
 export const BLANK_MARKER = 'THIMBLE BLANK DISK 1\n';
 export const SCRATCH_LABEL = 'THIMBLE';
 
-/** Enough to see a marker or the superblock of ext4. */
-export const PROBE_BYTES = 2048;
+/**
+ * Enough to see a marker or the superblock of ext4, and to see that a marked disk has not been put to use since: partition
+ * tables and most signatures lie before 36 KiB (RAID and swap at 4 KiB, ISO 9660 at 32 KiB), that of btrfs at 64 KiB.
+ */
+export const PROBE_BYTES = 128 * 1024;
 
 // ext4 superblock at 1024 (Documentation/filesystems/ext4/super.rst): magic at 56, volume name at 120.
 const EXT4_MAGIC_AT = 1024 + 56;
@@ -38,8 +41,13 @@ export function isScratch(device: BlockDevice): boolean {
   return label.replace(/\0.*$/s, '') === SCRATCH_LABEL;
 }
 
-export function isMarkedBlank(device: BlockDevice): boolean {
-  return byteStringOf(device.start, 0, Math.min(BLANK_MARKER.length, device.start.length)) === BLANK_MARKER;
+/** The marker and nothing else: who partitions a disk, for instance, may leave its first bytes as they were. */
+export function isMarkedBlank({ start }: BlockDevice): boolean {
+  const { length } = BLANK_MARKER;
+  return (
+    byteStringOf(start, 0, Math.min(length, start.length)) === BLANK_MARKER &&
+    start.subarray(length).every((byte) => byte === 0)
+  );
 }
 
 /** Throws USAGE when the user named a disk that is not there or cannot be written. */

@@ -56,6 +56,28 @@ export function parseSettings(words: readonly string[], source: string): Map<str
   return settings;
 }
 
+/** Throws FORMAT for anything but JSON with these fields. */
+export function parseImageSettings(text: string): ImageSettings {
+  const damaged = (cause?: unknown) =>
+    new ThimbleError('FORMAT', 'Cannot read the settings of the image', { hint: 'build it anew', cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw damaged(error);
+  }
+  const { fqrn, servers, proxies, tag, rootHash } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  const isOptionalText = (field: unknown): field is string | undefined =>
+    field === undefined || typeof field === 'string';
+  if (typeof fqrn !== 'string' || !isTexts(servers) || !isTexts(proxies)) throw damaged();
+  if (!isOptionalText(tag) || !isOptionalText(rootHash)) throw damaged();
+  return { fqrn, servers, proxies, tag, rootHash };
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((part) => typeof part === 'string');
+}
+
 /** Words of a kernel command line; double quotes keep spaces together, as the kernel has it. */
 export function splitCommandLine(line: string): string[] {
   const words: string[] = [];
@@ -69,10 +91,11 @@ export function mergeSettings(
   machine: readonly string[],
   commandLine: string,
 ): GuestSettings {
-  const given = new Map([
-    ...parseSettings(machine, 'machine (SMBIOS)'),
-    ...parseSettings(splitCommandLine(commandLine), 'kernel command line'),
-  ]);
+  const ofMachine = parseSettings(machine, 'machine (SMBIOS)');
+  const ofCommandLine = parseSettings(splitCommandLine(commandLine), 'kernel command line');
+  // Both name the snapshot: the one replaces the other.
+  if (ofCommandLine.has('tag')) ofMachine.delete('root_hash');
+  const given = new Map([...ofMachine, ...ofCommandLine]);
   const fqrn = parseFqrn(given.get('repo') ?? image.fqrn);
   const list = (name: string, fallback: readonly string[]) => {
     const text = given.get(name);

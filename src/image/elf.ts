@@ -1,6 +1,6 @@
 /** As much of ELF as it takes to pack programs: which libraries they need, and what of their file is never loaded. */
 
-import type { Bytes } from '../core/bytes/byte-string.ts';
+import { type Bytes, byteStringOf } from '../core/bytes/byte-string.ts';
 import { toSafeNumber } from '../core/bytes/integer.ts';
 import { ByteReader } from '../core/bytes/reader.ts';
 import { ThimbleError } from '../core/errors.ts';
@@ -36,7 +36,7 @@ export function isElf(file: Bytes): boolean {
   return file[0] === 0x7f && file[1] === 0x45 && file[2] === 0x4c && file[3] === 0x46;
 }
 
-/** Throws FORMAT for anything but a little-endian 64-bit ELF file. */
+/** Throws FORMAT for anything but a little-endian 64-bit ELF file, LIMIT for offsets beyond 2^53. */
 export function elfNeeds(file: Bytes): ElfNeeds {
   const segments = decodeSegments(file);
   const interpreter = segments.find(({ type }) => type === PT_INTERP);
@@ -49,13 +49,16 @@ export function elfNeeds(file: Bytes): ElfNeeds {
 
 /**
  * The file without what is behind its last loaded byte: symbol tables and section headers, which only debuggers read.
- * For programs that is what strip(1) does, without needing it.
+ * For programs that is what strip(1) does, without needing it. Throws FORMAT, LIMIT.
  */
 export function stripElf(file: Bytes): Bytes {
   const loaded = decodeSegments(file).filter(({ type }) => type === PT_LOAD);
-  const end = Math.max(...loaded.map(({ offset, sizeBytes }) => offset + sizeBytes));
-  const stripped = file.slice(0, end);
-  const view = new DataView(stripped.buffer, stripped.byteOffset, stripped.byteLength);
+  const end = loaded.reduce((last, { offset, sizeBytes }) => Math.max(last, offset + sizeBytes), 0);
+  if (end < HEADER_BYTES || end > file.length) {
+    throw new ThimbleError('FORMAT', `Cannot strip program: ${end} of its ${file.length} bytes are loaded`);
+  }
+  const stripped = new Uint8Array(file.subarray(0, end));
+  const view = new DataView(stripped.buffer);
   view.setBigUint64(OFFSET_SECTION_HEADERS, 0n, true);
   view.setUint16(OFFSET_SECTION_COUNT, 0, true);
   view.setUint16(OFFSET_SECTION_NAMES, 0, true);
@@ -127,5 +130,5 @@ function fileOffset(segments: readonly Segment[], address: number): number {
 function textAt(file: Bytes, start: number): string {
   const end = file.indexOf(0, start);
   if (start < 0 || end < 0) throw new ThimbleError('FORMAT', 'Cannot read program: a name runs over its end');
-  return String.fromCharCode(...file.subarray(start, end));
+  return byteStringOf(file, start, end);
 }

@@ -20,24 +20,34 @@ $B mkfifo /initramfs/verdict
 $B chroot /initramfs /bin/busybox sh -c 'cd /; exec -a @thimble /bin/node /guest.js' 3>/initramfs/verdict &
 read -r verdict </initramfs/verdict
 
+# A link may lead to a place that is right only when this is the root.
+is_there() { [ -e "$1" ] || [ -L "$1" ]; }
+R=/initramfs/newroot
+if [ "$verdict" = ready ] && ! is_there $R/sbin/init && ! is_there $R/usr/sbin/init; then
+  echo "thimble: Cannot start the machine: the tree has no /sbin/init"
+  echo "hint: publish a tree that has an init system, such as the package systemd-sysv"
+  verdict=
+fi
 if [ "$verdict" = ready ]; then
+  # Only where the operating system has none of its own.
+  is_there $R/etc/resolv.conf || $B cp /initramfs/etc/resolv.conf $R/etc/resolv.conf
   # systemd-networkd and others find these in /run.
-  $B mount -t tmpfs -o mode=0755,nosuid,nodev,size=20% run /initramfs/newroot/run
-  $B cp -a /initramfs/handover/. /initramfs/newroot/run/
-  $B mkdir -p /initramfs/newroot/run/initramfs
+  $B mount -t tmpfs -o mode=0755,nosuid,nodev,size=20% run $R/run
+  $B cp -a /initramfs/handover/. $R/run/
+  $B mkdir -p $R/run/initramfs
   # In use as long as the process has /dev/fuse open; gone with it.
   for d in proc sys dev; do $B umount -l /initramfs/$d; done
-  $B mount --move /initramfs/newroot /newroot
+  $B mount --move $R /newroot
   $B mount --move /initramfs /newroot/run/initramfs
   for d in proc sys dev; do $B mount --move /$d /newroot/$d; done
   cd /newroot
   $B mount --move . /
   exec $B chroot . /sbin/init </dev/console >/dev/console 2>&1
-  verdict="without /sbin/init"
 fi
 
-echo "thimble: boot failed $verdict"
-case " $($B cat /proc/cmdline) " in
+echo "thimble: boot failed"
+# The verdict tells what the machine's settings say; without one the command line is all there is.
+case " $verdict $($B cat /proc/cmdline) " in
   *" thimble.rescue "* | *" thimble.rescue="*)
     echo "thimble: rescue shell; leaving it restarts the machine"
     $B setsid $B cttyhack $B sh

@@ -139,6 +139,7 @@ async function run(
     child.once('close', resolve);
   });
   if (status === 0) return;
+  lines.push(rest);
   const why = lines.filter((line) => /^E: |error|failed/i.test(line)).slice(-3);
   throw new ThimbleError(
     'STORAGE',

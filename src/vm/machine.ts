@@ -1,7 +1,7 @@
 /** Virtual machines on QEMU. */
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, existsSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { ThimbleError } from '../core/errors.ts';
 import { BLANK_MARKER } from '../guest/scratch-disk.ts';
@@ -79,7 +79,7 @@ export class Machine {
   }
 
   /**
-   * Waits until the console shows `pattern` after position `from`; answers with the position behind it. Throws NETWORK
+   * Waits until the console shows `pattern` after position `from`; answers with the position behind it. Throws CANCELLED
    * with the end of the console when the machine ends before, or after `timeoutMs`.
    */
   async waitFor(pattern: RegExp, timeoutMs: number, from = 0): Promise<number> {
@@ -252,6 +252,10 @@ export function makeDisk(path: string, sizeBytes: number): void {
     try {
       ftruncateSync(fd, sizeBytes);
       writeSync(fd, BLANK_MARKER, 0);
+    } catch (error) {
+      // Left there, it would be taken for somebody's disk.
+      rmSync(path);
+      throw error;
     } finally {
       closeSync(fd);
     }

@@ -28,7 +28,11 @@ const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
 
 /** Decodes RFC 4648 base64, ignoring white space. Throws FORMAT on anything else. */
 export function decodeBase64(text: string): Bytes {
-  const clean = text.replace(/\s+/g, '').replace(/=+$/, '');
+  const padded = text.replace(/\s+/g, '');
+  // A pattern such as /=+$/ takes quadratic time on many `=` that are not at the end.
+  let length = padded.length;
+  while (length > 0 && padded[length - 1] === '=') length--;
+  const clean = padded.slice(0, length);
   if (clean.length % 4 === 1) throw new ThimbleError('FORMAT', 'Cannot decode base64: truncated');
   const bytes = new Uint8Array(Math.floor((clean.length * 3) / 4));
   let bits = 0;

@@ -50,7 +50,8 @@ export function decodeUtf8(bytes: string): string | undefined {
 /** For messages and terminals: UTF-8 where it is UTF-8, `\xNN` for other bytes and for control characters. */
 export function displayBytes(bytes: string): string {
   const text = decodeUtf8(bytes) ?? bytes.replace(/[\x80-\xff]/g, escapeByte);
-  return text.replace(/[\x00-\x1f\x7f]/g, escapeByte);
+  // U+0080 to U+009F steer terminals just as the low ones do.
+  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (char) => utf8(char).replace(/./gs, escapeByte));
 }
 
 function escapeByte(char: string): string {

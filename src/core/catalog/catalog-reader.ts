@@ -109,7 +109,8 @@ export class CatalogReader {
       do {
         last = this.#rows.rowid;
         if (!visit(this.row)) return;
-      } while (this.#rows.stepWithinPage() && this.row.hasParent(directory));
+        // Row ids ascend, except in a damaged file, where going back would never end.
+      } while (this.#rows.stepWithinPage() && this.#rows.rowid > last && this.row.hasParent(directory));
     }
   }
 

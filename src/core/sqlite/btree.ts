@@ -233,6 +233,7 @@ export class IndexCursor {
   readonly #pages = new Int32Array(MAX_DEPTH);
   readonly #indexes = new Int32Array(MAX_DEPTH);
   #depth = -1;
+  #pagesEntered = 0;
 
   constructor(pages: PageSource, reservedBytes: number, root: number) {
     this.#cells = new Cells(pages, reservedBytes);
@@ -257,6 +258,7 @@ export class IndexCursor {
   /** Loads the first entry with this key and a row id above `afterRowid`; false if there is none. */
   seek(key: PathKey, afterRowid = 0): boolean {
     const bytes = this.#cells.pages.bytes;
+    this.#pagesEntered = 0;
     let page = this.#root;
     for (let depth = 0; depth < MAX_DEPTH; depth++) {
       const start = this.#cells.locate(page);
@@ -301,6 +303,7 @@ export class IndexCursor {
     const bytes = this.#cells.pages.bytes;
     let page = from;
     while (++this.#depth < MAX_DEPTH) {
+      if (++this.#pagesEntered > this.#cells.pages.pageCount) throw malformed('pages of a tree form a loop');
       const start = this.#cells.locate(page);
       const header = this.#cells.header(page);
       this.#pages[this.#depth] = page;
