@@ -64,7 +64,7 @@ export class MemoryCache implements ObjectCache {
   create(id: CacheId): CacheWriter {
     const chunks: Bytes[] = [];
     return {
-      write: (chunk) => void chunks.push(chunk.slice()),
+      write: (chunk) => void chunks.push(new Uint8Array(chunk)),
       commit: () => this.put(id, chunks),
       abort: () => void (chunks.length = 0),
     };

@@ -38,6 +38,7 @@ export class Objects {
   readonly #inflating: Inflating;
   readonly #log: Log;
   readonly #underWay = new Map<CacheId, Promise<void>>();
+  readonly #loading = new Map<CacheId, Promise<Bytes>>();
   /** Times that content could not be kept on disk and was served from memory. */
   storageFailures = 0;
 
@@ -73,15 +74,21 @@ export class Objects {
    */
   async load(hash: ContentHash, type: ObjectType, limitBytes: number, label: string): Promise<Bytes> {
     const id = cacheIdOf(hash, 'zlib');
-    const cached = this.#cache.load(id);
+    const cached = this.#cache.load(id) ?? this.#fallback.load(id);
     if (cached !== undefined) return cached;
-    return this.#servers.fetch(objectPath(hash, type), async (file) => {
-      const stored = await readWhole(file, limitBytes);
-      this.#verify(hash, stored, label);
-      const content = this.#inflating.inflate(stored, limitBytes);
-      this.#keep(id, content);
-      return content;
-    });
+    const underWay = this.#loading.get(id);
+    if (underWay !== undefined) return underWay;
+    const loading = this.#servers
+      .fetch(objectPath(hash, type), async (file) => {
+        const stored = await readWhole(file, limitBytes);
+        this.#verify(hash, stored, label);
+        const content = this.#inflating.inflate(stored, limitBytes);
+        this.#keep(id, content);
+        return content;
+      })
+      .finally(() => this.#loading.delete(id));
+    this.#loading.set(id, loading);
+    return loading;
   }
 
   async #fetch(id: CacheId, need: ObjectNeed): Promise<void> {

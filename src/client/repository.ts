@@ -108,16 +108,18 @@ export class Repository {
     if (certificate === undefined) {
       throw new ThimbleError('TRUST', `Cannot trust manifest of ${this.fqrn}: it names no certificate`);
     }
-    // Neither depends on the other: one round trip instead of two.
-    const [pem, whitelist] = await Promise.all([
-      this.objects.load(certificate, 'X', MAX_CERTIFICATE_BYTES, 'certificate'),
-      this.servers.fetch(WHITELIST_PATH, async (file) =>
-        parseWhitelist(hashing, await readWhole(file, MAX_SIGNED_TEXT_BYTES)),
-      ),
+    // Neither request depends on the other: one round trip instead of two.
+    const loading = this.objects.load(certificate, 'X', MAX_CERTIFICATE_BYTES, 'certificate');
+    const [pem] = await Promise.all([
+      loading,
+      this.servers.fetch(WHITELIST_PATH, async (file) => {
+        const whitelist = parseWhitelist(hashing, await readWhole(file, MAX_SIGNED_TEXT_BYTES));
+        // Here, not behind: a server whose whitelist has expired or lags behind is passed over.
+        verifyWhitelist(this.#ports, whitelist, this.fqrn, this.#masterKeys, clock.unixSeconds());
+        verifyCertificate(this.#ports, whitelist, await loading);
+      }),
     ]);
     verifyManifestSignature(this.#ports, candidate, pem);
-    verifyWhitelist(this.#ports, whitelist, this.fqrn, this.#masterKeys, clock.unixSeconds());
-    verifyCertificate(this.#ports, whitelist, pem);
   }
 
   /** The tags that a manifest names; none if it names no history. */

@@ -6,6 +6,7 @@
  */
 
 import { type ByteString, type Bytes, byteStringOf, bytesOf } from '../core/bytes/byte-string.ts';
+import { displayBytes } from '../core/bytes/utf8.ts';
 import type { CatalogReader, CatalogRow, Chunk, NestedReference } from '../core/catalog/catalog-reader.ts';
 import { entriesOf } from '../core/catalog/counters.ts';
 import {
@@ -195,6 +196,10 @@ export class SnapshotVfs implements Vfs {
     slot.reader.children(key, afterCookie, (row) => {
       if ((row.flags & FLAG_HIDDEN) !== 0) return true;
       const { record, rowid, nameStart, nameLength } = row;
+      if (!isFileName(record.bytes, nameStart, nameLength)) {
+        const name = JSON.stringify(displayBytes(row.name));
+        throw new ThimbleError('FORMAT', `Cannot list directory: catalog ${slot.hash} has an entry ${name}`);
+      }
       return visit(record.bytes, nameStart, nameLength, this.#show(slot, row), rowid);
     });
     return true;
@@ -458,6 +463,17 @@ export class SnapshotVfs implements Vfs {
     this.#contents.set(node, content);
     return content;
   }
+}
+
+/** Whether bytes can be the name of a file: not empty, `.` or `..`, without slash and zero. */
+function isFileName(bytes: Bytes, start: number, length: number): boolean {
+  let dots = 0;
+  for (let i = start; i < start + length; i++) {
+    const byte = bytes[i]!;
+    if (byte === 0x2f || byte === 0) return false;
+    if (byte === 0x2e) dots++;
+  }
+  return length > 0 && !(dots === length && length <= 2);
 }
 
 function isTransition(row: CatalogRow): boolean {

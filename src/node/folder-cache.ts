@@ -3,7 +3,8 @@
  *
  *   objects/ab/cdef...   inflated, verified content; named by `CacheId`
  *   tmp/<pid>-<n>        content on its way; renamed when it is whole
- *   sums                 one line for each object put: id, bytes, CRC-32
+ *   sums                 one line for each object put: id, bytes, CRC-32; lines of objects that are gone are dropped now
+ *                        and then
  *   running/<pid>        a process uses the cache; holds boot id and start time
  *   suspect/ab/cdef...   what `objects` held when a process or the machine ended without saying goodbye
  *
@@ -43,6 +44,18 @@ const MAX_OPEN_FILES = 512;
 /** Dropping goes on until the cache is this part of its limit, so that it is not needed for every object. */
 const DROP_TO = 0.75;
 const READ_CHUNK_BYTES = 1024 * 1024;
+/** Other processes fill the folder too: it is looked at again after putting this part of the limit. */
+const LOOK_AGAIN_AFTER = 1 / 8;
+/** `sums` is written anew when it is longer than twice the lines it needs, and than this. */
+const MIN_COMPACTED_BYTES = 64 * 1024;
+const SUM_LINE_BYTES = 80;
+
+interface CachedFile {
+  readonly id: CacheId;
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly usedMs: number;
+}
 
 interface OpenObject {
   readonly fd: number;
@@ -79,8 +92,12 @@ export class FolderCacheReader {
     const fd = openIfThere(this.pathOf(id));
     if (fd === undefined) return undefined;
     const { size, mtimeMs } = fstatSync(fd);
-    // What is used stays: dropping goes by access times, which mount options may have switched off.
-    futimesSync(fd, Date.now() / 1000, mtimeMs / 1000);
+    try {
+      // What is used stays: dropping goes by access times, which mount options may have switched off.
+      futimesSync(fd, Date.now() / 1000, mtimeMs / 1000);
+    } catch {
+      // A folder that has become read-only can still be read from.
+    }
     if (this.#open.size === MAX_OPEN_FILES) {
       const [oldest, { fd: oldestFd }] = this.#open.entries().next().value!;
       this.#open.delete(oldest);
@@ -102,6 +119,9 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
   readonly #marker: string;
   readonly #sumsFd: number;
   #usedBytes = 0;
+  /** Of writers that have not committed yet. */
+  #reservedBytes = 0;
+  #putSinceLookBytes = 0;
   readonly #hasSuspects: boolean;
   #counter = 0;
   #sums: Map<string, string> | undefined;
@@ -126,11 +146,13 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
       mkdirSync(join(folder, part), { recursive: true, mode: 0o700 });
     }
     this.#marker = join(folder, 'running', String(process.pid));
-    if (this.#removeTracesOfTheDead()) this.#suspectEverything();
-    this.#hasSuspects = readdirSync(join(folder, 'suspect')).length > 0;
-    writeFileSync(this.#marker, identityOf(process.pid) ?? '');
+    this.#clearUpAfterTheDead();
+    this.#hasSuspects = namesIn(join(folder, 'suspect')).length > 0;
+    this.#setMarker();
+    const files = this.#scan();
+    this.#usedBytes = totalBytes(files);
+    this.#compactSums(files);
     this.#sumsFd = openSync(join(folder, 'sums'), 'a', 0o600);
-    this.#usedBytes = this.#scan().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   }
 
   get usedBytes(): number {
@@ -163,14 +185,17 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
         `Cannot cache ${id}: ${sizeBytes} bytes are more than half of the cache`,
       );
     }
-    if (this.#usedBytes + sizeBytes > this.limitBytes) this.#drop(this.limitBytes * DROP_TO - sizeBytes);
-    const temporary = join(this.folder, 'tmp', `${process.pid}-${this.#counter++}`);
+    this.#attempt(id, () => this.#makeRoom(sizeBytes));
+    const temporary = this.#temporaryPath(this.#counter++);
     let fd: number | undefined = this.#attempt(id, () => openSync(temporary, 'wx', 0o600));
+    this.#reservedBytes += sizeBytes;
     let sum = 0;
     let length = 0;
     const close = () => {
-      if (fd !== undefined) closeSync(fd);
+      if (fd === undefined) return;
+      closeSync(fd);
       fd = undefined;
+      this.#reservedBytes -= sizeBytes;
     };
     return {
       write: (chunk) => {
@@ -184,6 +209,7 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
           writeSync(this.#sumsFd, sumLine(id, length, sum));
           renameInto(temporary, this.pathOf(id));
           this.#usedBytes += length;
+          this.#putSinceLookBytes += length;
         });
       },
       abort: () => {
@@ -218,7 +244,6 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
         return false;
       }
       renameInto(suspect, this.pathOf(id));
-      this.#usedBytes += length;
       return true;
     } catch (error) {
       // Another process may have taken it, or the disk fails: either way it is fetched again.
@@ -229,53 +254,83 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
     }
   }
 
-  /** Markers and temporary files of processes that are gone. True if one of them did not say goodbye. */
-  #removeTracesOfTheDead(): boolean {
-    let unclean = false;
-    for (const name of readdirSync(join(this.folder, 'running'))) {
-      const marker = join(this.folder, 'running', name);
-      if (readFileSync(marker, 'latin1') === identityOf(Number(name))) continue;
-      rmSync(marker, { force: true });
-      unclean = true;
-    }
+  /** Removes markers and temporary files of processes that are gone; if one did not say goodbye, all is suspect. */
+  #clearUpAfterTheDead(): void {
+    const running = join(this.folder, 'running');
+    const dead = readdirSync(running).filter((name) => !isRunning(join(running, name), Number(name)));
+    // The markers go last: whoever is interrupted here leaves them to the next one.
+    if (dead.length > 0) this.#suspectEverything();
+    for (const name of dead) rmSync(join(running, name), { force: true });
     for (const name of readdirSync(join(this.folder, 'tmp'))) {
       const pid = Number(name.split('-')[0]);
       if (pid === process.pid || identityOf(pid) === undefined)
         rmSync(join(this.folder, 'tmp', name), { force: true });
     }
-    return unclean;
+  }
+
+  #setMarker(): void {
+    // In one step: a marker without content would look like that of a dead process.
+    const temporary = this.#temporaryPath('marker');
+    writeFileSync(temporary, identityOf(process.pid) ?? '');
+    renameSync(temporary, this.#marker);
   }
 
   #suspectEverything(): void {
+    const objects = join(this.folder, 'objects');
     const suspect = join(this.folder, 'suspect');
-    // What was suspect before and not asked for since is not worth keeping.
-    rmSync(suspect, { recursive: true, force: true });
-    renameSync(join(this.folder, 'objects'), suspect);
-    mkdirSync(join(this.folder, 'objects'), { mode: 0o700 });
+    try {
+      // What was suspect before and not asked for since is not worth keeping.
+      rmSync(suspect, { recursive: true, force: true });
+      renameSync(objects, suspect);
+    } catch (error) {
+      // Another process that starts at this moment has moved them; nothing older than that is in `objects`.
+      const { code = '' } = error as NodeJS.ErrnoException;
+      if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(code)) throw error;
+    }
+    mkdirSync(objects, { recursive: true, mode: 0o700 });
+    mkdirSync(suspect, { recursive: true, mode: 0o700 });
     this.#log.warn('the cache was not closed cleanly, its objects are checked on first use', {
       folder: this.folder,
     });
   }
 
-  #scan(): { path: string; sizeBytes: number; usedMs: number }[] {
-    const found: { path: string; sizeBytes: number; usedMs: number }[] = [];
-    const objects = join(this.folder, 'objects');
-    for (const shard of readdirSync(objects)) {
-      for (const name of readdirSync(join(objects, shard))) {
-        const path = join(objects, shard, name);
-        const stats = statSync(path, { throwIfNoEntry: false });
-        if (stats !== undefined) found.push({ path, sizeBytes: stats.size, usedMs: stats.atimeMs });
-      }
-    }
-    return found;
+  /** Forgets the sums of objects that are gone, if that is worth it and nobody else adds to them. */
+  #compactSums(kept: readonly CachedFile[]): void {
+    const path = join(this.folder, 'sums');
+    const sizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (sizeBytes <= Math.max(MIN_COMPACTED_BYTES, 2 * SUM_LINE_BYTES * kept.length)) return;
+    if (readdirSync(join(this.folder, 'running')).length > 1) return;
+    const sums = readSums(path);
+    const lines = kept.flatMap(({ id }) => sums.get(id) ?? []);
+    const temporary = this.#temporaryPath('sums');
+    writeFileSync(temporary, lines.map((line) => `${line}\n`).join(''), { mode: 0o600 });
+    // Lines of a process that starts just now may be lost: then its objects are fetched again after an unclean end.
+    renameSync(temporary, path);
+  }
+
+  /** Everything that takes space, suspects too: an unclean end must not let the cache grow to twice its limit. */
+  #scan(): CachedFile[] {
+    this.#putSinceLookBytes = 0;
+    return [...scan(join(this.folder, 'suspect')), ...scan(join(this.folder, 'objects'))];
+  }
+
+  #temporaryPath(name: string | number): string {
+    return join(this.folder, 'tmp', `${process.pid}-${name}`);
+  }
+
+  #makeRoom(sizeBytes: number): void {
+    if (this.#putSinceLookBytes > this.limitBytes * LOOK_AGAIN_AFTER)
+      this.#usedBytes = totalBytes(this.#scan());
+    const neededBytes = this.#reservedBytes + sizeBytes;
+    if (this.#usedBytes + neededBytes > this.limitBytes) this.#drop(this.limitBytes * DROP_TO - neededBytes);
   }
 
   /** Removes what was used longest ago until `targetBytes` are used. */
   #drop(targetBytes: number): void {
-    const objects = this.#scan().sort((a, b) => a.usedMs - b.usedMs);
-    let used = objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const files = this.#scan().sort((a, b) => a.usedMs - b.usedMs);
+    let used = totalBytes(files);
     let dropped = 0;
-    for (const { path, sizeBytes } of objects) {
+    for (const { path, sizeBytes } of files) {
       if (used <= targetBytes) break;
       rmSync(path, { force: true });
       used -= sizeBytes;
@@ -298,6 +353,44 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
       throw new ThimbleError('STORAGE', `Cannot cache ${id} in ${this.folder}`, { cause: error });
     }
   }
+}
+
+/** The process that made a marker is alive. */
+function isRunning(marker: string, pid: number): boolean {
+  try {
+    return readFileSync(marker, 'latin1') === identityOf(pid);
+  } catch (error) {
+    // It has said goodbye meanwhile, or another process has cleared up after it.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw error;
+  }
+}
+
+/** The files of `objects` or `suspect`; others may add and remove some meanwhile. */
+function scan(folder: string): CachedFile[] {
+  const found: CachedFile[] = [];
+  for (const shard of namesIn(folder)) {
+    for (const name of namesIn(join(folder, shard))) {
+      const path = join(folder, shard, name);
+      const stats = statSync(path, { throwIfNoEntry: false });
+      if (stats === undefined) continue;
+      found.push({ id: (shard + name) as CacheId, path, sizeBytes: stats.size, usedMs: stats.atimeMs });
+    }
+  }
+  return found;
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+function totalBytes(files: readonly CachedFile[]): number {
+  return files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
 /** Opens a file for reading; `undefined` if it is not there. */

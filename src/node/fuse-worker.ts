@@ -78,7 +78,7 @@ export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
     const replyLength = session.handle(request, length, reply);
     if (replyLength === LATER) {
       main.postMessage({
-        request: request.subarray(0, length).slice(),
+        request: new Uint8Array(request.subarray(0, length)),
         need: session.need,
       } satisfies ForwardedRequest);
     }

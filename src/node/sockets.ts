@@ -1,4 +1,4 @@
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { ThimbleError } from '../core/errors.ts';
@@ -10,7 +10,9 @@ const HIGH_WATER_BYTES = 1024 * 1024;
 export const nodeSockets: Sockets = {
   connect({ host, port, tls }, timeoutMs) {
     return new Promise((resolve, reject) => {
-      const socket = tls ? connectTls({ host, port, servername: host }) : connectTcp({ host, port });
+      // RFC 6066 knows names only: an address is not announced.
+      const servername = isIP(host) === 0 ? { servername: host } : {};
+      const socket = tls ? connectTls({ host, port, ...servername }) : connectTcp({ host, port });
       const fail = (why: string, cause?: Error) => {
         clearTimeout(timer);
         socket.destroy();
@@ -75,6 +77,8 @@ class NodeConnection implements Connection {
   }
 
   close(): void {
+    // Whoever still reads must not take this for the end of the stream.
+    this.#failure ??= new Error('the connection was closed on this side');
     this.#socket.destroy();
     this.#end();
   }

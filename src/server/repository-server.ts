@@ -4,9 +4,9 @@
  */
 
 import fastifyStatic from '@fastify/static';
+import { Counter, Histogram, Registry } from '@prometheus-io/client';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import pino from 'pino';
-import { Counter, Histogram, Registry } from '@prometheus-io/client';
 import { ThimbleError } from '../core/errors.ts';
 import { isFqrn } from '../core/fqrn.ts';
 
@@ -40,6 +40,7 @@ const TOP =
 export class RepositoryServer {
   readonly #app: FastifyInstance;
   readonly #options: ServerOptions;
+  readonly #names: ReadonlySet<string>;
   readonly #registry = new Registry();
   readonly #requests: Counter<'repository' | 'status'>;
   readonly #bytes: Counter<'repository'>;
@@ -49,6 +50,7 @@ export class RepositoryServer {
 
   constructor(repositories: readonly ServedRepository[], options: ServerOptions) {
     this.#options = options;
+    this.#names = new Set(repositories.map(({ fqrn }) => fqrn));
     const registers = [this.#registry];
     this.#requests = new Counter({
       name: 'thimble_http_requests_total',
@@ -81,6 +83,10 @@ export class RepositoryServer {
     this.#app.get('/metrics', async (_, reply) => {
       reply.type(this.#registry.contentType);
       return this.#registry.metrics();
+    });
+    // An object that is missing now may be here in a minute: caches must not keep that for days.
+    this.#app.addHook('onSend', async (_, reply) => {
+      if (reply.statusCode >= 400) reply.header('Cache-Control', 'no-cache');
     });
     this.#app.addHook('onResponse', async (request, reply) => this.#account(request, reply, logger));
     this.#app.setNotFoundHandler(async (_, reply) => reply.code(404).type('text/plain').send('Not found\n'));
@@ -147,7 +153,9 @@ export class RepositoryServer {
   }
 
   #account(request: FastifyRequest, reply: FastifyReply, logger: pino.Logger | undefined): void {
-    const repository = /^\/cvmfs\/([^/]+)\//.exec(request.url)?.[1] ?? '';
+    const name = /^\/cvmfs\/([^/]+)\//.exec(request.url)?.[1] ?? '';
+    // Names that callers make up would each stay as a series of their own.
+    const repository = this.#names.has(name) ? name : '';
     const bytes = request.method === 'HEAD' ? 0 : Number(reply.getHeader('content-length') ?? 0);
     this.#totalRequests++;
     this.#totalBytes += bytes;

@@ -336,10 +336,11 @@ class Channel {
     const chunked = /(^|,)\s*chunked\s*$/i.test(headers.get('transfer-encoding') ?? '');
     const lengthText = headers.get('content-length');
     const hasNoBody = status === 204 || status === 304;
-    const sizeBytes = hasNoBody ? 0 : chunked || lengthText === undefined ? undefined : Number(lengthText);
-    if (sizeBytes !== undefined && !(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) {
-      throw new ThimbleError('NETWORK', `Cannot receive: Content-Length is ${JSON.stringify(lengthText)}`);
-    }
+    const sizeBytes = hasNoBody
+      ? 0
+      : chunked || lengthText === undefined
+        ? undefined
+        : parseLength(lengthText);
     const keepAlive = persistent && (chunked || sizeBytes !== undefined);
     const next = chunked
       ? this.#chunkedBody()
@@ -400,9 +401,10 @@ class Channel {
     let first = true;
     return async () => {
       if (left === 0) {
-        if (!first) await this.#readLine();
+        if (!first && (await this.#readLine()) !== '')
+          throw new ThimbleError('NETWORK', 'Cannot receive: a chunk is longer than it says');
         first = false;
-        const size = /^[0-9a-f]{1,12}/i.exec(await this.#readLine())?.[0];
+        const size = /^([0-9a-f]{1,12})[ \t]*(?:;|$)/i.exec(await this.#readLine())?.[1];
         if (size === undefined) throw new ThimbleError('NETWORK', 'Cannot receive: a chunk has no size');
         left = Number.parseInt(size, 16);
         if (left === 0) {
@@ -416,6 +418,13 @@ class Channel {
       return piece;
     };
   }
+}
+
+/** Several lengths, joined by commas, are none either. */
+function parseLength(text: string): number {
+  const length = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(length)) return length;
+  throw new ThimbleError('NETWORK', `Cannot receive: Content-Length is ${JSON.stringify(text)}`);
 }
 
 function truncated(): ThimbleError {
@@ -452,7 +461,11 @@ function parseHead(text: string): Head {
   const headers = new Map<string, string>();
   for (const line of lines) {
     const colon = line.indexOf(':');
-    if (colon > 0) headers.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim());
+    if (colon <= 0) continue;
+    const name = line.slice(0, colon).toLowerCase();
+    const value = line.slice(colon + 1).trim();
+    const before = headers.get(name);
+    headers.set(name, before === undefined ? value : `${before}, ${value}`);
   }
   const connection = headers.get('connection')?.toLowerCase() ?? '';
   const persistent = parts[1] === '1' ? !connection.includes('close') : connection.includes('keep-alive');

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { type RawAnswer, response, startRawServer } from '../../test/contract/raw-server.ts';
+import { openOptions, sourceFolder, testSource } from '../../test/contract/source-contract.ts';
+import { nodeClock } from '../node/clock.ts';
+import { nodeSockets } from '../node/sockets.ts';
+import { RepositoryServer } from '../server/repository-server.ts';
+import { HttpClient } from './http/http-client.ts';
+import { readWhole } from './objects.ts';
+import { HttpSource } from './source.ts';
+
+const FQRN = 'source.example.org';
+
+function clientFor(t: TestContext): HttpClient {
+  const client = new HttpClient(nodeSockets, nodeClock);
+  t.after(() => client.close());
+  return client;
+}
+
+testSource('HttpSource', async (t) => {
+  const server = new RepositoryServer([{ fqrn: FQRN, folder: sourceFolder(t) }], {
+    host: '127.0.0.1',
+    port: 0,
+  });
+  const address = await server.listen();
+  const source = new HttpSource(clientFor(t), `${address}/cvmfs/${FQRN}`);
+  // Open connections would keep the server waiting.
+  t.after(() => server.close());
+  return source;
+});
+
+async function sourceThatGets(t: TestContext, answer: RawAnswer, proxied = false) {
+  const server = await startRawServer(t, answer);
+  const client = clientFor(t);
+  const source = proxied
+    ? new HttpSource(client, 'http://origin.invalid:8000/cvmfs/x.y/', `${server.url}/`)
+    : new HttpSource(client, `${server.url}/cvmfs/x.y/`);
+  return { server, source };
+}
+
+for (const status of [404, 410]) {
+  test(`HttpSource takes status ${status} for NOT_FOUND`, async (t) => {
+    const { source } = await sourceThatGets(
+      t,
+      (socket) => void socket.write(response('gone', `${status} X`)),
+    );
+    await assert.rejects(source.open('a', openOptions()), { code: 'NOT_FOUND', details: { status } });
+  });
+}
+
+for (const status of [204, 206, 301, 302, 304, 307, 400, 401, 403, 407, 416, 429, 500, 502, 503, 504]) {
+  test(`HttpSource takes status ${status} for NETWORK: another server, or the same one later, may do better`, async (t) => {
+    const head = ['Location: /elsewhere', 'Content-Range: bytes 0-3/10', 'Retry-After: 1'];
+    const { server, source } = await sourceThatGets(t, (socket) => {
+      socket.write(response(status === 204 || status === 304 ? '' : 'body', `${status} X`, head));
+    });
+    await assert.rejects(source.open('a', openOptions()), { code: 'NETWORK', details: { status } });
+    assert.equal(server.requests.length, 1);
+  });
+}
+
+test('HttpSource asks for the path below the address of the repository', async (t) => {
+  const { server, source } = await sourceThatGets(t, (socket) => void socket.write(response('x')));
+  (await source.open('data/ab/cd', openOptions())).close();
+  assert.equal(source.name, `${server.url}/cvmfs/x.y`);
+  assert.match(server.requests[0]!, /^GET \/cvmfs\/x\.y\/data\/ab\/cd HTTP\/1\.1\r\n/);
+  assert.match(server.requests[0]!, new RegExp(`\r\nHost: 127.0.0.1:${server.port}\r\n`));
+  assert.doesNotMatch(server.requests[0]!, /Cache-Control|Pragma/i);
+});
+
+test('HttpSource tells caches on the way to ask anew when it is told to', async (t) => {
+  const { server, source } = await sourceThatGets(t, (socket) => void socket.write(response('x')));
+  (await source.open('a', openOptions(true))).close();
+  assert.match(server.requests[0]!, /\r\nCache-Control: no-cache\r\nPragma: no-cache$/);
+});
+
+test('HttpSource sends a proxy the whole address and the name of the server', async (t) => {
+  const { server, source } = await sourceThatGets(
+    t,
+    (socket) => void socket.write(response('proxied')),
+    true,
+  );
+  const file = await source.open('a', openOptions());
+  assert.equal(Buffer.from(await readWhole(file, 10)).toString(), 'proxied');
+  assert.match(server.requests[0]!, /^GET http:\/\/origin\.invalid:8000\/cvmfs\/x\.y\/a HTTP\/1\.1\r\n/);
+  assert.match(server.requests[0]!, /\r\nHost: origin\.invalid:8000\r\n/);
+  assert.equal(source.name, `http://origin.invalid:8000/cvmfs/x.y through ${server.url}`);
+});
+
+test('HttpSource refuses addresses that are none, and proxies for https', () => {
+  const client = new HttpClient(nodeSockets, nodeClock);
+  assert.throws(() => new HttpSource(client, 'nowhere'), { code: 'USAGE' });
+  assert.throws(() => new HttpSource(client, 'http://a/x', 'proxy:3128'), { code: 'USAGE' });
+  assert.throws(() => new HttpSource(client, 'https://a/x', 'http://proxy:3128'), { code: 'UNSUPPORTED' });
+});

@@ -1,0 +1,129 @@
+/** A small repository, made from a literal tree by the publisher itself, and what a client needs to read it. */
+
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { MemoryCache, type ObjectCache } from '../../src/client/cache.ts';
+import { MountedSnapshot } from '../../src/client/mounted-snapshot.ts';
+import { Objects } from '../../src/client/objects.ts';
+import { Repository } from '../../src/client/repository.ts';
+import { Servers, type ServersOptions } from '../../src/client/servers.ts';
+import type { Source } from '../../src/client/source.ts';
+import { type Fqrn, parseFqrn } from '../../src/core/fqrn.ts';
+import type { Clock } from '../../src/core/ports.ts';
+import type { TreeEntry } from '../../src/core/tree.ts';
+import { importMasterKeys } from '../../src/core/trust.ts';
+import { WHITELIST_PATH } from '../../src/core/whitelist.ts';
+import { nodeClock, nodeRandom } from '../../src/node/clock.ts';
+import { FolderSource } from '../../src/node/folder-source.ts';
+import { nodeHashing } from '../../src/node/hashing.ts';
+import { nodeInflating } from '../../src/node/inflating.ts';
+import { nodeSignatures } from '../../src/node/signatures.ts';
+import { createRepository, writeWhitelist } from '../../src/publish/create-repository.ts';
+import { FolderStorage } from '../../src/publish/folder-storage.ts';
+import { FolderTree } from '../../src/publish/folder-tree.ts';
+import { loadKeys } from '../../src/publish/keys.ts';
+import { Publisher, type PublishResult } from '../../src/publish/publisher.ts';
+import {
+  defaultSettings,
+  RepositoryRegistry,
+  type RepositorySettings,
+} from '../../src/publish/repository-settings.ts';
+import { scratchFolder } from '../support/scratch.ts';
+import { type Literal, makeTree } from '../support/trees.ts';
+
+const PORTS = {
+  hashing: nodeHashing,
+  inflating: nodeInflating,
+  signatures: nodeSignatures,
+  clock: nodeClock,
+};
+
+export interface PublishedRepository {
+  readonly fqrn: Fqrn;
+  /** Its storage folder. */
+  readonly storage: string;
+  /** PEM of the master key. */
+  readonly publicKey: Uint8Array;
+  /** Publishes another tree as the next revision; `change` may add what literals cannot say. */
+  publish(tree: Literal, tag?: string, change?: (entry: TreeEntry) => TreeEntry): Promise<PublishResult>;
+  /** A whitelist as it would be signed at another time or for another certificate; the storage keeps its own. */
+  signWhitelist(clock: Clock, certificate?: Uint8Array): Promise<Uint8Array>;
+}
+
+export async function publishRepository(
+  t: Pick<TestContext, 'after'>,
+  settings: Partial<RepositorySettings> = {},
+  name = 'small.example.org',
+): Promise<PublishedRepository> {
+  const folder = scratchFolder(t);
+  const fqrn = parseFqrn(name);
+  const storage = join(folder, fqrn);
+  const whole = { ...defaultSettings(fqrn, storage), ...settings };
+  const registry = new RepositoryRegistry(folder);
+  await createRepository(registry, whole, PORTS);
+  const keyFolder = registry.folderOf(fqrn);
+  const keys = loadKeys(keyFolder, fqrn);
+  return {
+    fqrn,
+    storage,
+    publicKey: readFileSync(join(keyFolder, `${fqrn}.pub`)),
+    publish: async (tree, tag, change = (entry) => entry) => {
+      const source = join(folder, 'tree');
+      rmSync(source, { recursive: true, force: true });
+      makeTree(source, tree);
+      const publisher = new Publisher({ settings: whole, keys, folder: keyFolder }, PORTS);
+      const entries = async function* () {
+        for await (const entry of new FolderTree(source).entries()) yield change(entry);
+      };
+      return publisher.publish(
+        { name: source, entries },
+        {
+          tag: tag === undefined ? undefined : { name: tag, description: '' },
+          threads: 1,
+        },
+      );
+    },
+    signWhitelist: async (clock, certificate = keys.certificate) => {
+      const elsewhere = join(folder, 'whitelist');
+      new FolderStorage(elsewhere).create();
+      await writeWhitelist({ ...whole, storage: elsewhere }, { ...keys, certificate }, { ...PORTS, clock });
+      return readFileSync(join(elsewhere, WHITELIST_PATH));
+    },
+  };
+}
+
+export interface ClientOptions {
+  /** The storage folder where nothing else is given. */
+  readonly sources?: readonly Source[];
+  readonly cache?: ObjectCache;
+  readonly clock?: Clock;
+  readonly publicKey?: Uint8Array | undefined;
+  readonly fqrn?: string;
+  readonly retries?: Partial<ServersOptions>;
+}
+
+/** A client of the repository. */
+export function openClient(published: PublishedRepository, options: ClientOptions = {}) {
+  const sources = options.sources ?? [new FolderSource(published.storage)];
+  const servers = new Servers(sources, { clock: nodeClock, random: nodeRandom }, options.retries);
+  const cache = options.cache ?? new MemoryCache(1e9);
+  const objects = new Objects(servers, cache, PORTS);
+  const publicKey = 'publicKey' in options ? options.publicKey : published.publicKey;
+  const keys = publicKey === undefined ? [] : importMasterKeys(nodeSignatures, publicKey);
+  const repository = new Repository(options.fqrn ?? published.fqrn, servers, objects, keys, {
+    ...PORTS,
+    clock: options.clock ?? nodeClock,
+  });
+  return { servers, objects, repository };
+}
+
+/** The newest snapshot, with its root catalog. */
+export async function openSnapshot(
+  published: PublishedRepository,
+  options: ClientOptions & { readonly tag?: string } = {},
+): Promise<MountedSnapshot> {
+  const { repository, objects } = openClient(published, options);
+  const snapshot = await repository.resolve(options.tag === undefined ? {} : { tag: options.tag });
+  return MountedSnapshot.open(snapshot, objects, { hashing: nodeHashing });
+}

@@ -1,0 +1,131 @@
+/** Disks that are full or read-only under the cache: reading goes on. */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { deflateSync } from 'node:zlib';
+import { cacheIdOf } from '../../src/client/cache.ts';
+import { Objects } from '../../src/client/objects.ts';
+import { Servers } from '../../src/client/servers.ts';
+import { hashBytes, objectPath } from '../../src/core/content-hash.ts';
+import type { ObjectNeed } from '../../src/core/vfs.ts';
+import { nodeClock, nodeRandom } from '../../src/node/clock.ts';
+import { FolderCache, FolderCacheReader } from '../../src/node/folder-cache.ts';
+import { FolderSource } from '../../src/node/folder-source.ts';
+import { nodeHashing } from '../../src/node/hashing.ts';
+import { nodeInflating } from '../../src/node/inflating.ts';
+import { cacheId, put, readAll } from '../contract/cache-contract.ts';
+import { needs } from '../support/needs.ts';
+import { scratchFolder } from '../support/scratch.ts';
+
+const MIB = 1024 * 1024;
+
+function mountTmpfs(folder: string, sizeBytes: number): string {
+  const mountpoint = join(folder, 'disk');
+  mkdirSync(mountpoint);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'none', mountpoint]);
+  return mountpoint;
+}
+
+/** Takes all that is left on the disk. */
+function fill(disk: string): string {
+  const path = join(disk, 'filler');
+  const { bavail, bsize } = statfsSync(disk);
+  writeFileSync(path, Buffer.alloc(Number(bavail) * Number(bsize)));
+  return path;
+}
+
+function setUp(t: TestContext) {
+  const folder = scratchFolder(t);
+  const disk = mountTmpfs(folder, 8 * MIB);
+  const storage = join(folder, 'storage');
+  const cache = FolderCache.open(join(disk, 'cache'), 100 * MIB);
+  t.after(() => cache.close());
+  const servers = new Servers([new FolderSource(storage)], { clock: nodeClock, random: nodeRandom });
+  const objects = new Objects(servers, cache, { hashing: nodeHashing, inflating: nodeInflating });
+  const addObject = (content: Buffer, label: string): ObjectNeed => {
+    const stored = deflateSync(content, { level: 1 });
+    const hash = hashBytes(nodeHashing, 'sha1', stored);
+    const path = join(storage, objectPath(hash, ''));
+    mkdirSync(join(path, '..'), { recursive: true });
+    writeFileSync(path, stored);
+    return { kind: 'object', hash, type: '', compression: 'zlib', sizeBytes: content.length, label };
+  };
+  return { disk, cache, servers, objects, addObject };
+}
+
+for (const [what, sizeBytes] of [
+  ['small', 100_000],
+  ['large', 5 * MIB],
+] as const) {
+  test(`a full disk does not keep ${what} objects from being read`, needs('root'), async (t) => {
+    const { disk, cache, objects, addObject } = setUp(t);
+    const content = Buffer.alloc(sizeBytes, 'what a program wants to read, ');
+    const need = addObject(content, '/file');
+    fill(disk);
+    await objects.fetch(need);
+    const into = Buffer.alloc(sizeBytes);
+    assert.equal(objects.read(cacheIdOf(need.hash, 'zlib'), 0, sizeBytes, into, 0), sizeBytes);
+    assert.ok(into.equals(content));
+    assert.ok(objects.storageFailures > 0);
+    assert.equal(cache.has(cacheIdOf(need.hash, 'zlib')), false, 'half of it on disk is not shown');
+  });
+}
+
+test('metadata that a full disk cannot keep is not fetched twice', needs('root'), async (t) => {
+  const { disk, servers, objects, addObject } = setUp(t);
+  const need = addObject(Buffer.alloc(100_000, 'catalog '), 'catalog');
+  fill(disk);
+  for (let i = 0; i < 2; i++) {
+    const bytes = await objects.load(need.hash, '', MIB, need.label);
+    assert.equal(bytes.length, 100_000);
+  }
+  assert.equal(servers.counters.requests, 1);
+});
+
+test('a cache drops objects to make room on a disk that is smaller than its limit', needs('root'), (t) => {
+  const { disk, cache } = setUp(t);
+  fill(disk);
+  unlinkSync(join(disk, 'filler'));
+  let failures = 0;
+  for (let n = 0; n < 100; n++) {
+    try {
+      put(cache, cacheId(n), Buffer.alloc(500_000, n));
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, 'STORAGE');
+      failures++;
+    }
+  }
+  assert.ok(failures > 0, 'the disk was full');
+  assert.ok(failures < 30, `only now and then (${failures} times)`);
+});
+
+test('a disk that has room again is used again', needs('root'), (t) => {
+  const { disk, cache } = setUp(t);
+  const filler = fill(disk);
+  assert.throws(() => put(cache, cacheId(1), Buffer.alloc(100_000)), { code: 'STORAGE' });
+  unlinkSync(filler);
+  put(cache, cacheId(1), 'hello');
+  assert.equal(readAll(cache, cacheId(1)), 'hello');
+});
+
+test('a cache folder cannot be opened on a read-only disk, which is said as STORAGE', needs('root'), (t) => {
+  const folder = scratchFolder(t);
+  const disk = mountTmpfs(folder, MIB);
+  execFileSync('mount', ['-o', 'remount,ro', disk]);
+  assert.throws(() => FolderCache.open(join(disk, 'cache'), MIB), { code: 'STORAGE', hint: /--cache/ });
+});
+
+test('objects can be read on a disk that has become read-only', needs('root'), (t) => {
+  const folder = scratchFolder(t);
+  const disk = mountTmpfs(folder, MIB);
+  const cache = FolderCache.open(join(disk, 'cache'), MIB);
+  put(cache, cacheId(1), 'hello');
+  cache.close();
+  execFileSync('mount', ['-o', 'remount,ro', disk]);
+  const reader = new FolderCacheReader(join(disk, 'cache'));
+  t.after(() => reader.close());
+  assert.equal(readAll(reader, cacheId(1)), 'hello');
+});
