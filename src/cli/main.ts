@@ -1,6 +1,7 @@
 /** The command line. */
 
 import { type Command, CommanderError } from 'commander';
+import { ThimbleError } from '../core/errors.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { buildProgram } from './program.ts';
 import { type GlobalOptions, reportError } from './terminal.ts';
@@ -10,17 +11,30 @@ async function run(args: readonly string[]): Promise<number> {
   const words = args.filter((arg, i) => !arg.startsWith('-') && args[i - 1] !== '--config');
   const program = await buildProgram(words.slice(0, 1));
   const everywhere = (command: Command) => {
-    command.exitOverride();
+    command.exitOverride().configureOutput({ outputError: () => {} });
     for (const child of command.commands) everywhere(child);
   };
   everywhere(program);
+  const known = words.slice(0, 1).filter((word) => program.commands.some((one) => one.name() === word));
   try {
     await program.parseAsync([...args], { from: 'user' });
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.USAGE;
-    return reportError(error, program.opts<GlobalOptions>());
+    if (!(error instanceof CommanderError)) return reportError(error, program.opts<GlobalOptions>());
+    if (error.exitCode === 0) return 0;
+    // Help in the place of a missing command: it says what there is.
+    if (error.code === 'commander.help') return EXIT_CODES.USAGE;
+    return reportError(usageError(error, known), { json: args.includes('--json') });
   }
+}
+
+/** What commander complains about, as all errors are told. */
+function usageError({ message }: CommanderError, command: readonly string[]): ThimbleError {
+  const [complaint = '', suggestion] = message.replace(/^error: /, '').split('\n');
+  const help = ['thimble', ...command, '--help'].join(' ');
+  return new ThimbleError('USAGE', complaint, {
+    hint: suggestion?.replace(/^\((.*)\)$/, '$1') ?? `see: ${help}`,
+  });
 }
 
 if (import.meta.main) {

@@ -61,7 +61,6 @@ export async function buildProgram(wanted: readonly string[] | undefined): Promi
       'folder with settings and keys (default: /etc/thimble, or ~/.config/thimble)',
     )
     .helpCommand(false)
-    .showHelpAfterError('Run with --help for usage.')
     .addHelpText('after', '\nExample:\n  thimble demo');
   for (const { name, summary, load } of COMMANDS) {
     const command = program.command(name).summary(summary);

@@ -91,3 +91,12 @@ export function processVariables(): Record<string, string> {
     string
   >;
 }
+
+/** A whole number between `least` and `most`. Throws USAGE. */
+export function parseCount(text: string, what: string, least: number, most: number): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  throw new ThimbleError('USAGE', `Cannot use ${JSON.stringify(text)} as ${what}`, {
+    hint: `a whole number from ${least} to ${most}`,
+  });
+}

@@ -3,14 +3,14 @@
  * everything else is fixed, so that the same contents give the same bytes.
  */
 
-import { readFileSync, rmSync } from 'node:fs';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { CatalogReader } from '../core/catalog/catalog-reader.ts';
 import { COUNTER_NAMES } from '../core/catalog/counters.ts';
 import { assert } from '../core/errors.ts';
 import { pathKeyColumns } from '../core/path-key.ts';
 import { type CatalogContents, hashColumn, type RowValues } from './catalog-rows.ts';
+import { encodeDatabase } from './sqlite-file.ts';
 
 export interface CatalogProperties {
   readonly revision: number;
@@ -37,7 +37,6 @@ const SCHEMA = `
   CREATE TABLE bind_mountpoints (path TEXT, sha1 TEXT, size INTEGER, CONSTRAINT pk_bind_mountpoints PRIMARY KEY (path));
   CREATE TABLE statistics (counter TEXT, value INTEGER, CONSTRAINT pk_statistics PRIMARY KEY (counter));
 `;
-const PAGE_BYTES = 4096;
 
 /** The bytes of a catalog. `temporary` is a path that may be used meanwhile. */
 export function encodeCatalog(
@@ -45,13 +44,7 @@ export function encodeCatalog(
   properties: CatalogProperties,
   temporary: string,
 ): Uint8Array {
-  rmSync(temporary, { force: true });
-  const database = new DatabaseSync(temporary);
-  try {
-    // The file is scratch until it is read back whole: no journal, no waiting for the disk.
-    database.exec(
-      `PRAGMA page_size = ${PAGE_BYTES}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN`,
-    );
+  const bytes = encodeDatabase(temporary, (database) => {
     database.exec(SCHEMA);
     insertProperties(database, properties);
     insertRows(database, contents.rows);
@@ -63,12 +56,8 @@ export function encodeCatalog(
       for (const name of COUNTER_NAMES) statistics.run(`${part}_${name}`, contents.counters[part][name]);
     }
     // After the rows: an index made at once is smaller and faster than one that grows.
-    database.exec('CREATE INDEX idx_catalog_parent ON catalog (parent_1, parent_2); COMMIT');
-  } finally {
-    database.close();
-  }
-  const bytes = readFileSync(temporary);
-  rmSync(temporary);
+    database.exec('CREATE INDEX idx_catalog_parent ON catalog (parent_1, parent_2)');
+  });
   verifyCatalog(bytes, contents);
   return bytes;
 }

@@ -5,6 +5,8 @@
 
 import { closeSync, constants as fsConstants, fstatSync, openSync, readSync } from 'node:fs';
 import { deflateSync } from 'node:zlib';
+import { byteStringOf } from '../core/bytes/byte-string.ts';
+import { displayBytes } from '../core/bytes/utf8.ts';
 import type { Chunk } from '../core/catalog/catalog-reader.ts';
 import type { Compression } from '../core/catalog/flags.ts';
 import {
@@ -144,8 +146,14 @@ function deflateChunk(bytes: Uint8Array): number {
 export function readFailure(hostPath: Buffer, cause: unknown): ThimbleError {
   const { code } = cause as NodeJS.ErrnoException;
   const isGone = code === 'ENOENT' || code === 'ELOOP';
-  return new ThimbleError(isGone ? 'NOT_FOUND' : 'STORAGE', `Cannot read ${hostPath}: ${code}`, {
-    hint: isGone ? 'it vanished while it was being published; publish a tree that nobody changes' : undefined,
-    cause,
-  });
+  return new ThimbleError(
+    isGone ? 'NOT_FOUND' : 'STORAGE',
+    `Cannot read ${displayBytes(byteStringOf(hostPath))}`,
+    {
+      hint: isGone
+        ? 'it vanished while it was being published; publish a tree that nobody changes'
+        : undefined,
+      cause,
+    },
+  );
 }

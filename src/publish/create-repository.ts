@@ -14,7 +14,7 @@ import type { RepositoryRegistry, RepositorySettings } from './repository-settin
 
 const SECONDS_PER_DAY = 24 * 3600;
 
-/** Throws CONFLICT if there is a repository of this name, or one in the storage folder. */
+/** Throws USAGE for bad settings, CONFLICT if there is a repository of this name, or one in the storage folder. */
 export async function createRepository(
   registry: RepositoryRegistry,
   settings: RepositorySettings,
@@ -27,16 +27,24 @@ export async function createRepository(
       `Cannot create repository ${settings.fqrn}: ${settings.storage} holds one already`,
     );
   }
-  registry.add(settings);
-  storage.create();
-  const folder = registry.folderOf(settings.fqrn);
-  const keys = await createKeys(folder, settings.fqrn, ports.clock.unixSeconds());
-  await writeWhitelist(settings, keys, ports);
-  // An empty marker: replicas may be made from here.
-  await storage.replace('.cvmfs_master_replica', new Uint8Array(0));
-  const metainfo = { administrator: '', email: '', organisation: '', description: '', url: '' };
-  const publisher = new Publisher({ settings, keys, folder }, ports);
-  return publisher.publishFirst(encodeUtf8(`${JSON.stringify(metainfo, undefined, 2)}\n`));
+  const takeBack = registry.add(settings);
+  try {
+    storage.create();
+    const folder = registry.folderOf(settings.fqrn);
+    const keys = await createKeys(folder, settings.fqrn, ports.clock.unixSeconds());
+    await writeWhitelist(settings, keys, ports);
+    // An empty marker: replicas may be made from here.
+    await storage.replace('.cvmfs_master_replica', new Uint8Array(0));
+    const metainfo = { administrator: '', email: '', organisation: '', description: '', url: '' };
+    const publisher = new Publisher({ settings, keys, folder }, ports);
+    return await publisher.publishFirst(encodeUtf8(`${JSON.stringify(metainfo, undefined, 2)}\n`));
+  } catch (error) {
+    // So that it can be tried again. Folders of the storage stay: somebody else may have files there.
+    takeBack();
+    throw error;
+  } finally {
+    await storage.close();
+  }
 }
 
 /** Signs a whitelist with the repository's certificate, valid from now on for the days that the settings say. */
@@ -58,6 +66,11 @@ export async function writeWhitelist(
     signWhitelist(keys, text),
   );
   parseWhitelist(hashing, signed);
-  await new FolderStorage(settings.storage).replace(WHITELIST_PATH, signed);
+  const storage = new FolderStorage(settings.storage);
+  try {
+    await storage.replace(WHITELIST_PATH, signed);
+  } finally {
+    await storage.close();
+  }
   return whitelist;
 }

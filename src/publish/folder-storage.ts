@@ -8,6 +8,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -37,7 +38,7 @@ export class FolderStorage implements Storage {
 
   /** Makes the empty folders; those that exist are left alone. */
   create(): void {
-    this.#attempt('create', this.#folder, () => {
+    this.#attempt('create', '', () => {
       mkdirSync(join(this.#folder, TEMPORARY), { recursive: true });
       for (let shard = 0; shard < 256; shard++) {
         mkdirSync(join(this.#folder, 'data', shard.toString(16).padStart(2, '0')), { recursive: true });
@@ -83,6 +84,15 @@ export class FolderStorage implements Storage {
   async close(): Promise<void> {
     if (this.#scratch !== undefined) rmSync(this.#scratch, { recursive: true, force: true });
     this.#scratch = undefined;
+  }
+
+  async removeTemporaryFiles(): Promise<void> {
+    const folder = join(this.#folder, TEMPORARY);
+    try {
+      for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
+    } catch {
+      // They take room and harm nobody; the next publisher tries again.
+    }
   }
 
   /** Whole, then renamed. Objects are made durable together by `flush`; a file that is replaced, on its own. */

@@ -1,6 +1,6 @@
 /** A folder of this machine as a tree: depth first, names in byte order, with owners, times and extended attributes. */
 
-import { type BigIntStats, lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import { type BigIntStats, lstatSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { type ByteString, byteStringOf, compareByteStrings } from '../core/bytes/byte-string.ts';
 import { toSafeNumber } from '../core/bytes/integer.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
@@ -53,7 +53,8 @@ export class FolderTree implements Tree {
         kind === S_IFREG || kind === S_IFDIR || kind === S_IFLNK
           ? 0
           : toSafeNumber(stats.rdev, 'a device number'),
-      xattrs: publishable(readXattrs(Buffer.from(`${hostPath}\0`, 'latin1'))),
+      // A slash at the end follows a symlink.
+      xattrs: publishable(readXattrs(Buffer.from(`${hostPath}${path === '' ? '/' : ''}\0`, 'latin1'))),
       linkKey: kind === S_IFREG && stats.nlink > 1n ? `${stats.dev}:${stats.ino}` : undefined,
       content:
         kind === S_IFREG
@@ -67,7 +68,9 @@ export class FolderTree implements Tree {
   }
 
   #stat(path: ByteString): BigIntStats {
-    return this.#attempt(path, () => lstatSync(toBuffer(this.#hostPath(path)), { bigint: true }));
+    // The folder itself may be named by a symlink.
+    const stat = path === '' ? statSync : lstatSync;
+    return this.#attempt(path, () => stat(toBuffer(this.#hostPath(path)), { bigint: true }));
   }
 
   /** Names in reverse order: the last one pushed is the first one visited. */
@@ -93,7 +96,7 @@ export class FolderTree implements Tree {
       const vanished = isGone && path !== '';
       throw new ThimbleError(
         isGone ? 'NOT_FOUND' : 'STORAGE',
-        `Cannot read ${displayBytes(this.#hostPath(path))}: ${code}`,
+        `Cannot read ${displayBytes(this.#hostPath(path))}`,
         {
           hint: vanished
             ? 'it vanished while it was being published; publish a tree that nobody changes'

@@ -1,9 +1,8 @@
 /** Writes the tag database and the reference log: small SQLite files (docs/format.md#history, #reflog). */
 
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { DatabaseSync } from 'node:sqlite';
 import { ThimbleError } from '../core/errors.ts';
 import { decodeHistory, type History, type Tag, TRUNK, TRUNK_PREVIOUS } from '../core/history.ts';
+import { encodeDatabase } from './sqlite-file.ts';
 
 /** Adds the newest revision to the tags: `trunk` moves to it, `trunk-previous` to the one before. */
 export function historyWithRevision(
@@ -50,7 +49,7 @@ export function encodeHistory(
   previousRevision: string | undefined,
   temporary: string,
 ): Uint8Array {
-  const bytes = writeDatabase(temporary, (database) => {
+  const bytes = encodeDatabase(temporary, (database) => {
     database.exec(`
       CREATE TABLE properties (key TEXT, value TEXT, CONSTRAINT pk_properties PRIMARY KEY (key));
       CREATE TABLE branches (branch TEXT, parent TEXT, initial_revision INTEGER,
@@ -93,7 +92,7 @@ export function encodeReflog(
   timestampSeconds: number,
   temporary: string,
 ): Uint8Array {
-  return writeDatabase(
+  return encodeDatabase(
     temporary,
     (database) => {
       database.exec(`
@@ -108,24 +107,4 @@ export function encodeReflog(
     },
     existing,
   );
-}
-
-function writeDatabase(
-  temporary: string,
-  fill: (database: DatabaseSync) => void,
-  existing?: Uint8Array | undefined,
-): Uint8Array {
-  rmSync(temporary, { force: true });
-  if (existing !== undefined) writeFileSync(temporary, existing);
-  const database = new DatabaseSync(temporary);
-  try {
-    database.exec('PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN');
-    fill(database);
-    database.exec('COMMIT');
-  } finally {
-    database.close();
-  }
-  const bytes = readFileSync(temporary);
-  rmSync(temporary);
-  return bytes;
 }

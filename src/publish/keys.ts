@@ -12,7 +12,7 @@ import {
   sign,
   webcrypto,
 } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ThimbleError } from '../core/errors.ts';
@@ -50,6 +50,8 @@ export function keyPaths(folder: string, fqrn: Fqrn): KeyPaths {
 /** Makes all keys of a new repository. Existing files are never overwritten: throws CONFLICT. */
 export async function createKeys(folder: string, fqrn: Fqrn, nowSeconds: number): Promise<RepositoryKeys> {
   const paths = keyPaths(folder, fqrn);
+  const taken = Object.values(paths).find((path) => existsSync(path));
+  if (taken !== undefined) throw new ThimbleError('CONFLICT', `Cannot write key file ${taken}: it exists`);
   const generate = promisify(generateKeyPair);
   const [master, repository] = await Promise.all([
     generate('rsa', { modulusLength: RSA_BITS }),
@@ -61,16 +63,13 @@ export async function createKeys(folder: string, fqrn: Fqrn, nowSeconds: number)
     fqrn,
     nowSeconds,
   );
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  chmodSync(folder, 0o700);
   const write = (path: string, content: string, mode: number) => {
     try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      chmodSync(folder, 0o700);
       writeFileSync(path, content, { mode, flag: 'wx' });
     } catch (error) {
-      const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
-      throw new ThimbleError(exists ? 'CONFLICT' : 'STORAGE', `Cannot write key file ${path}`, {
-        cause: error,
-      });
+      throw new ThimbleError('STORAGE', `Cannot write key file ${path}`, { cause: error });
     }
   };
   // PKCS#1, which the reference tools write and read.

@@ -4,8 +4,7 @@
  * before that rename, readers have the old revision, whole.
  */
 
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import { CatalogReader, MAX_CATALOG_BYTES } from '../core/catalog/catalog-reader.ts';
@@ -107,7 +106,7 @@ export class Publisher {
     this.#location = { kind: 'folder', path: target.settings.storage };
     this.#storage = openStorage(this.#location);
     this.#metadata = new ContentStore(this.#storage, ports.hashing, target.settings);
-    this.#scratch = join(tmpdir(), `thimble-${process.pid}-${target.settings.fqrn}.db`);
+    this.#scratch = join(target.folder, 'publish.db');
   }
 
   /** Makes the tree the newest revision. Throws; then the storage is at the revision it had. */
@@ -389,18 +388,15 @@ export class Publisher {
     try {
       return await action();
     } finally {
-      rmSync(this.#scratch, { force: true });
-      await this.#storage.close();
-      this.#removeTemporaryFiles();
-      release();
+      try {
+        rmSync(this.#scratch, { force: true });
+        await this.#storage.close();
+        // Those of this publisher and of any that was killed: the lock says that nobody else is alive.
+        await this.#storage.removeTemporaryFiles();
+      } finally {
+        release();
+      }
     }
-  }
-
-  /** Those of this publisher and of any that was killed: the lock says that nobody else is alive. */
-  #removeTemporaryFiles(): void {
-    const folder = join(this.#location.path, 'data', 'txn');
-    mkdirSync(folder, { recursive: true });
-    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
 

@@ -1,6 +1,6 @@
 /** What the publisher knows about its repositories: one folder each, with settings and keys. */
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
@@ -30,7 +30,7 @@ const settingsSchema = z.strictObject({
   chunkSizes,
   ttlSeconds: z.int().min(0),
   /** Whitelists are signed for this long. */
-  whitelistDays: z.int().min(1),
+  whitelistDays: z.int().min(1).max(36_500),
   catalogs: z.strictObject({ maxEntries: z.int().min(10), minEntries: z.int().min(1) }),
 });
 
@@ -67,12 +67,19 @@ export class RepositoryRegistry {
     return join(this.#folder, fqrn);
   }
 
-  /** Throws CONFLICT if the repository is known already. */
-  add(settings: RepositorySettings): void {
+  /** Returns a function that takes it back. Throws USAGE for bad settings, CONFLICT if the repository is known already. */
+  add(settings: RepositorySettings): () => void {
+    const result = settingsSchema.safeParse(settings);
+    if (!result.success) {
+      throw new ThimbleError('USAGE', `Cannot create repository ${settings.fqrn}: ${reasons(result.error)}`);
+    }
     const folder = this.folderOf(settings.fqrn);
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const path = join(folder, SETTINGS_FILE);
     try {
-      writeFileSync(join(folder, SETTINGS_FILE), stringify(settings), { flag: 'wx' });
+      const isNew = mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined;
+      writeFileSync(path, stringify(settings), { flag: 'wx' });
+      // Keys that were there before are not ours to remove.
+      return () => rmSync(isNew ? folder : path, { recursive: true, force: true });
     } catch (error) {
       const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
       throw new ThimbleError(
@@ -117,13 +124,14 @@ export class RepositoryRegistry {
     }
     const result = settingsSchema.safeParse(parseYaml(text, path));
     if (!result.success) {
-      throw new ThimbleError(
-        'FORMAT',
-        `Cannot use ${path}: ${z.prettifyError(result.error).replaceAll('\n', ' ')}`,
-      );
+      throw new ThimbleError('FORMAT', `Cannot use ${path}: ${reasons(result.error)}`);
     }
     return { ...result.data, fqrn: parseFqrn(result.data.fqrn) };
   }
+}
+
+function reasons(error: z.ZodError): string {
+  return error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
 }
 
 function parseYaml(text: string, path: string): unknown {

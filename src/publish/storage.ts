@@ -17,6 +17,8 @@ export interface Storage {
   flush(): Promise<void>;
   /** Gives up what is kept between calls; the storage can be used again. */
   close(): Promise<void>;
+  /** Removes what writers that are gone have left; nobody else may be writing. What cannot be removed stays. */
+  removeTemporaryFiles(): Promise<void>;
 }
 
 /** What a worker thread needs to open the same storage. */

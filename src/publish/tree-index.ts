@@ -24,6 +24,8 @@ export interface TreeNode {
 }
 
 export const MAX_NAME_BYTES = 255;
+/** What a system call takes, less the zero byte. */
+export const MAX_PATH_BYTES = 4095;
 
 export class TreeIndex {
   readonly root: TreeNode;
@@ -45,7 +47,7 @@ export class TreeIndex {
     });
   }
 
-  /** Adds an entry; a later one replaces an earlier one of the same path. Throws FORMAT. */
+  /** Adds an entry; a later one replaces an earlier one of the same path. Throws FORMAT, LIMIT. */
   add(entry: TreeEntry): TreeNode {
     const { path, linkKey, content: _, ...metadata } = entry;
     if (path === '') {
@@ -89,11 +91,17 @@ export class TreeIndex {
 
   #link(node: TreeNode, { linkKey, content }: TreeEntry): void {
     if (linkKey === undefined || (node.metadata.mode & S_IFMT) !== S_IFREG) return;
-    node.linkKey = linkKey;
     const first = this.#linked.get(linkKey);
-    if (content !== undefined || first === undefined) this.#linked.set(linkKey, node);
-    // Archives repeat the attributes with each name, and not always the same ones.
-    else node.metadata = first.metadata;
+    if (first === undefined || content !== undefined) {
+      // A stream that comes again is another file: names of the one before stay with that.
+      const isAnother = first !== undefined && content?.kind === 'stream';
+      node.linkKey = isAnother ? `${first.linkKey}\0` : linkKey;
+      this.#linked.set(linkKey, node);
+    } else {
+      node.linkKey = first.linkKey;
+      // Archives repeat the attributes with each name, and not always the same ones.
+      node.metadata = first.metadata;
+    }
   }
 
   /** A directory by its path; those that an archive leaves out are made up. */
@@ -101,6 +109,12 @@ export class TreeIndex {
     const known = this.#directories.get(path);
     if (known !== undefined) return known;
     const parent = this.#directory(parentPath(path), child);
+    if (parent.children!.has(baseName(path))) {
+      throw new ThimbleError(
+        'FORMAT',
+        `Cannot publish what is below ${displayBytes(path)}: the tree has it as something else than a folder`,
+      );
+    }
     const node = this.#node(path, {
       mode: S_IFDIR | 0o755,
       uid: 0,
@@ -138,7 +152,14 @@ function countLinks(directory: TreeNode): void {
   for (const members of names.values()) for (const member of members) member.linkCount = members.length;
 }
 
+/** Throws FORMAT, LIMIT. */
 function checkPath(path: ByteString): void {
+  if (path.length > MAX_PATH_BYTES) {
+    throw new ThimbleError(
+      'LIMIT',
+      `Cannot publish ${displayBytes(path.slice(0, 80))}...: a path has ${path.length} bytes, at most ${MAX_PATH_BYTES} are possible`,
+    );
+  }
   const names = path.split('/');
   const bad = names
     .slice(1)

@@ -21,6 +21,12 @@ interface BuildOptions extends ReaderOptions {
 const MEMORY_BYTES = 512 * 1024 * 1024;
 
 export function configure(image: Command): void {
+  image
+    .helpCommand(false)
+    .addHelpText(
+      'after',
+      '\nExample:\n  thimble image build --repo http://10.0.2.2:8000/cvmfs/os.example.org --key os.example.org.pub --output os.iso',
+    );
   addReaderOptions(
     image
       .command('build')

@@ -10,6 +10,7 @@ interface BuildOptions extends GlobalOptions {
 }
 
 export function configure(os: Command): void {
+  os.helpCommand(false).addHelpText('after', '\nExample:\n  thimble os build --output trixie.tar');
   os.command('build')
     .summary('build a minimal Debian server as a tar file')
     .requiredOption('--output <file>', 'tar file to write')

@@ -79,5 +79,15 @@ export async function openTree(source: string): Promise<Tree> {
       cause: error,
     });
   }
-  return new TarTree(createReadStream(source, { highWaterMark: 1024 * 1024 }), source);
+  return new TarTree(readArchive(source), source);
+}
+
+async function* readArchive(path: string): AsyncGenerator<Uint8Array> {
+  const stream = createReadStream(path, { highWaterMark: 1024 * 1024 });
+  try {
+    yield* stream;
+  } catch (error) {
+    // Only what the file system says; what the reader of this throws goes elsewhere.
+    throw new ThimbleError('STORAGE', `Cannot read ${path}`, { cause: error });
+  }
 }

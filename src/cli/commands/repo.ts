@@ -19,6 +19,7 @@ interface CreateOptions extends GlobalOptions {
 }
 
 export function configure(repo: Command): void {
+  repo.helpCommand(false).addHelpText('after', '\nExample:\n  thimble repo list');
   repo
     .command('create <fqrn>')
     .summary('make keys, whitelist, certificate and an empty first revision')

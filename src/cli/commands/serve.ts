@@ -5,7 +5,7 @@ import { ThimbleError } from '../../core/errors.ts';
 import { parseFqrn } from '../../core/fqrn.ts';
 import { MANIFEST_PATH } from '../../core/manifest.ts';
 import { RepositoryServer, type ServedRepository } from '../../server/repository-server.ts';
-import { registry } from '../settings.ts';
+import { parseCount, registry } from '../settings.ts';
 import { formatBytes, formatCount, type GlobalOptions, printResult } from '../terminal.ts';
 
 interface ServeOptions extends GlobalOptions {
@@ -50,7 +50,7 @@ async function serve(sources: readonly string[], options: ServeOptions): Promise
       : createWriteStream(options.accessLog, { flags: 'a' });
   const server = new RepositoryServer(repositories, {
     host: options.host,
-    port: Number(options.port),
+    port: parseCount(options.port, 'a port', 0, 65_535),
     accessLog,
   });
   const address = await server.listen();

@@ -8,6 +8,7 @@ import { printResult } from '../terminal.ts';
 const MEMORY_BYTES = 64 * 1024 * 1024;
 
 export function configure(tag: Command): void {
+  tag.helpCommand(false).addHelpText('after', '\nExample:\n  thimble tag list os.example.org');
   addReaderOptions(tag.command('list <source>'))
     .summary('list the named snapshots, newest first')
     .addHelpText('after', '\nExample:\n  thimble tag list os.example.org')

@@ -21,6 +21,7 @@ interface RunOptions extends GlobalOptions {
 const MIB = 1024 * 1024;
 
 export function configure(vm: Command): void {
+  vm.helpCommand(false).addHelpText('after', '\nExample:\n  thimble vm run os.iso --autologin');
   vm.command('run <image>')
     .summary('run a machine, with its console on this terminal')
     .option('--memory <size>', 'memory of the machine', '1G')

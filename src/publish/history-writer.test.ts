@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { openDatabase } from '../../test/faults/publish-fixture.ts';
+import { scratchFolder } from '../../test/support/scratch.ts';
+import type { ContentHash } from '../core/content-hash.ts';
+import { decodeHistory, type History, type Tag } from '../core/history.ts';
+import { checkNewTag, encodeHistory, encodeReflog, historyWithRevision } from './history-writer.ts';
+
+const hashOf = (digit: string) => `${digit.repeat(40)}-shake128` as ContentHash;
+const head = (digit: string, revision: number) => ({
+  rootCatalog: hashOf(digit),
+  rootCatalogSizeBytes: 4096 * revision,
+  revision,
+  timestampSeconds: 1_750_000_000 + revision,
+});
+const historyOf = (tags: readonly Tag[]): History => ({ fqrn: 'a.b', previousRevision: undefined, tags });
+const summary = (tags: readonly Tag[]) =>
+  Object.fromEntries(tags.map(({ name, revision }) => [name, revision]));
+
+function open(t: TestContext, bytes: Uint8Array): ReturnType<typeof openDatabase> {
+  const database = openDatabase(bytes, scratchFolder(t));
+  t.after(() => database.close());
+  return database;
+}
+
+test('trunk moves to each new revision, trunk-previous to the one before, named tags stay', () => {
+  const first = historyWithRevision(historyOf([]), head('1', 1), undefined);
+  assert.deepEqual(summary(first), { trunk: 1 });
+  const second = historyWithRevision(historyOf(first), head('2', 2), { name: 'v2', description: 'two' });
+  assert.deepEqual(summary(second), { trunk: 2, 'trunk-previous': 1, v2: 2 });
+  const third = historyWithRevision(historyOf(second), head('3', 3), undefined);
+  assert.deepEqual(summary(third), { trunk: 3, 'trunk-previous': 2, v2: 2 });
+  assert.equal(third.find(({ name }) => name === 'v2')!.rootCatalog, hashOf('2'));
+  assert.equal(third.find(({ name }) => name === 'v2')!.description, 'two');
+});
+
+test('a tag on the revision that is the newest already leaves trunk-previous where it is', () => {
+  const two = historyWithRevision(
+    historyOf(historyWithRevision(historyOf([]), head('1', 1), undefined)),
+    head('2', 2),
+    undefined,
+  );
+  const tagged = historyWithRevision(historyOf(two), head('2', 2), { name: 'v2', description: '' });
+  assert.deepEqual(summary(tagged), { trunk: 2, 'trunk-previous': 1, v2: 2 });
+});
+
+for (const [name, code] of [
+  ['trunk', 'USAGE'],
+  ['trunk-previous', 'USAGE'],
+  ['', 'USAGE'],
+  ['with space', 'USAGE'],
+  ['a/b', 'USAGE'],
+  ['-dash', 'USAGE'],
+  ['n'.repeat(256), 'USAGE'],
+  ['v1', 'CONFLICT'],
+] as const) {
+  test(`checkNewTag() refuses ${JSON.stringify(name.slice(0, 20))} with ${code}`, () => {
+    const taken = historyOf(
+      historyWithRevision(historyOf([]), head('1', 1), { name: 'v1', description: '' }),
+    );
+    assert.throws(() => checkNewTag(taken, name), {
+      code,
+      message: new RegExp(`^Cannot (use|add tag) .*${name.slice(0, 20)}`),
+    });
+  });
+}
+
+test('checkNewTag() takes names of up to 255 letters, digits and . _ + : @ -', () => {
+  for (const name of ['v1', '2026-11-22T12:00:00', 'a.b_c+d@e', 'n'.repeat(255)])
+    checkNewTag(historyOf([]), name);
+});
+
+test('encodeHistory() writes schema 1.0, revision 3, as the reference has it, and what decodeHistory() reads', (t) => {
+  const tags = historyWithRevision(historyOf([]), head('1', 1), { name: 'v1', description: 'naïve — ok' });
+  const bytes = encodeHistory('a.b', tags, hashOf('9'), join(scratchFolder(t), 'temporary'));
+  const database = open(t, bytes);
+  const all = (sql: string) =>
+    database
+      .prepare(sql)
+      .all()
+      .map((row) => Object.values(row));
+  assert.deepEqual(all('SELECT * FROM properties ORDER BY key'), [
+    ['fqrn', 'a.b'],
+    ['previous_revision', hashOf('9')],
+    ['schema', '1.0'],
+    ['schema_revision', '3'],
+  ]);
+  assert.deepEqual(all('SELECT * FROM branches'), [['', null, 0]]);
+  assert.deepEqual(all('SELECT * FROM recycle_bin'), []);
+  assert.deepEqual(
+    all('SELECT name, hash, revision, timestamp, channel, description, size, branch FROM tags'),
+    [
+      ['trunk', hashOf('1'), 1, 1_750_000_001, 0, 'current HEAD', 4096, ''],
+      ['v1', hashOf('1'), 1, 1_750_000_001, 0, 'naïve — ok', 4096, ''],
+    ],
+  );
+  const decoded = decodeHistory(bytes);
+  assert.equal(decoded.previousRevision, hashOf('9'));
+  assert.deepEqual(new Set(decoded.tags), new Set(tags));
+});
+
+test('encodeHistory() gives the same bytes whatever the order of the tags', (t) => {
+  const temporary = join(scratchFolder(t), 'temporary');
+  const tags = historyWithRevision(historyOf([]), head('1', 1), { name: 'v1', description: '' });
+  assert.deepEqual(
+    encodeHistory('a.b', tags, undefined, temporary),
+    encodeHistory('a.b', [...tags].reverse(), undefined, temporary),
+  );
+});
+
+test('encodeReflog() adds to what is there, each reference once with its first time', (t) => {
+  const temporary = join(scratchFolder(t), 'temporary');
+  const first = encodeReflog(
+    'a.b',
+    undefined,
+    [
+      { hash: hashOf('1'), type: 'catalog' },
+      { hash: hashOf('2'), type: 'certificate' },
+    ],
+    100,
+    temporary,
+  );
+  const second = encodeReflog(
+    'a.b',
+    first,
+    [
+      { hash: hashOf('1'), type: 'catalog' },
+      { hash: hashOf('3'), type: 'history' },
+      { hash: hashOf('4'), type: 'metainfo' },
+    ],
+    200,
+    temporary,
+  );
+  const database = open(t, second);
+  const all = (sql: string) =>
+    database
+      .prepare(sql)
+      .all()
+      .map((row) => Object.values(row));
+  assert.deepEqual(all('SELECT hash, type, timestamp FROM refs ORDER BY hash'), [
+    [hashOf('1'), 0, 100],
+    [hashOf('2'), 1, 100],
+    [hashOf('3'), 2, 200],
+    [hashOf('4'), 3, 200],
+  ]);
+  assert.deepEqual(all('SELECT * FROM properties ORDER BY key'), [
+    ['fqrn', 'a.b'],
+    ['schema', '1.0'],
+    ['schema_revision', '0'],
+  ]);
+});
