@@ -182,6 +182,19 @@ test('readdir() lists every entry once, without "." and ".."', async () => {
   assert.deepEqual((await list(bench, usr.node)).sort(), ['.cvmfscatalog', 'bin', 'share']);
 });
 
+for (const name of ['e/pty', 'em\0ty', '\0\0\0\0\0']) {
+  test(`readdir() refuses a catalog with an entry named ${JSON.stringify(name)}`, async () => {
+    const bytes = Buffer.from(await objects.load(rootHash, 'C', 1e9, 'catalog'));
+    const at = bytes.indexOf('empty');
+    assert.ok(at > 0);
+    // The row alone is changed, as by a publisher that means harm: its key stays.
+    bytes.write(name, at, 'latin1');
+    const vfs = new SnapshotVfs({ hashing: nodeHashing, cache: objects });
+    vfs.attach({ node: undefined, hash: rootHash, reader: CatalogReader.open(bytes) });
+    assert.throws(() => vfs.readdir(ROOT_NODE, 0, () => true), { code: 'FORMAT', message: /has an entry/ });
+  });
+}
+
 test('readdir() goes on behind any cookie, and stops when it is told to', async () => {
   const { vfs } = await openVfs();
   const seen: { readonly name: string; readonly cookie: number }[] = [];

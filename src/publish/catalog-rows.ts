@@ -17,7 +17,7 @@ import {
 } from '../core/catalog/flags.ts';
 import { encodeXattrs } from '../core/catalog/xattrs.ts';
 import { type ContentHash, digestOf } from '../core/content-hash.ts';
-import { assert, messageOf, ThimbleError } from '../core/errors.ts';
+import { assert, errorCodeOf, ThimbleError } from '../core/errors.ts';
 import { NO_PARENT, type PathKey, parentPath, pathKeyOf } from '../core/path-key.ts';
 import type { Hashing } from '../core/ports.ts';
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../core/vfs.ts';
@@ -152,7 +152,7 @@ class RowBuilder {
     try {
       return encodeXattrs(node.metadata.xattrs);
     } catch (error) {
-      throw new ThimbleError('LIMIT', `Cannot publish ${displayBytes(node.path)}: ${messageOf(error)}`, {
+      throw new ThimbleError(errorCodeOf(error), `Cannot publish ${displayBytes(node.path)}`, {
         cause: error,
       });
     }

@@ -276,7 +276,7 @@ class Demo {
       withProgress(
         'For comparison, a disk image of the same tree',
         async () => {
-          await buildTraditionalImage(copy, output);
+          buildTraditionalImage(copy, output);
           return statSync(output).size;
         },
         formatBytes,

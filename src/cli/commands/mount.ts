@@ -8,7 +8,7 @@ import { lineLog } from '../../node/log.ts';
 import { openRepository } from '../../node/repository-access.ts';
 import { mountSnapshot } from '../../node/snapshot-mount.ts';
 import { addReaderOptions, type ReaderOptions, selectionOf } from '../reader-options.ts';
-import { defaultCacheFolder, parseSize, processVariables, resolveAddress } from '../settings.ts';
+import { defaultCacheFolder, parseCount, parseSize, processVariables, resolveAddress } from '../settings.ts';
 import { printResult } from '../terminal.ts';
 
 interface MountCommandOptions extends ReaderOptions {
@@ -20,6 +20,8 @@ interface MountCommandOptions extends ReaderOptions {
   readonly foreground?: boolean;
   readonly log?: string;
 }
+
+const MAX_DEADLINE_SECONDS = 24 * 3600;
 
 /** What the background process tells the one that started it. */
 type StartMessage =
@@ -77,7 +79,7 @@ async function serveMount(source: string, folder: string, options: MountCommandO
       cacheFolder,
       cacheLimitBytes: parseSize(options.cacheSize),
       log,
-      retries: { deadlineMs: Number(options.deadline) * 1000 },
+      retries: { deadlineMs: 1000 * parseCount(options.deadline, 'a deadline', 1, MAX_DEADLINE_SECONDS) },
     });
     const { snapshot, server } = await mountSnapshot(access, selection, {
       mountpoint: folder,
