@@ -76,7 +76,7 @@ describe('the demo', needs('fuse', 'qemu', 'mmdebstrap', 'xorriso', 'ovmf'), () 
     await serveAgain(t);
     const machine = await start(t, { settings: ['thimble.tag=v9', 'thimble.rescue'] });
     await machine.waitFor(/rescue shell/, BOOT_MS);
-    await machine.waitFor(/# $/, BOOT_MS);
+    await machine.waitFor(/~ # /, BOOT_MS);
     assert.match(await machine.shell('cat /proc/version', BOOT_MS), /^Linux version/);
   });
 
