@@ -1,120 +1,21 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
-import { ascii, type ByteString, type Bytes, bytesOf, concatBytes } from '../core/bytes/byte-string.ts';
+import {
+  BLOCK,
+  base256,
+  END,
+  header,
+  member,
+  octal,
+  pax,
+  pieces,
+  read,
+  readAll,
+  readOne,
+} from '../../test/support/tar-archive.ts';
+import { ascii, type Bytes, bytesOf, concatBytes } from '../core/bytes/byte-string.ts';
 import { type ErrorCode, ThimbleError } from '../core/errors.ts';
 import { readTar, type TarEntry } from './tar.ts';
-
-const BLOCK = 512;
-const END = new Uint8Array(2 * BLOCK);
-
-interface HeaderFields {
-  readonly name?: string;
-  readonly mode?: string;
-  readonly uid?: string;
-  readonly gid?: string;
-  readonly size?: string;
-  readonly mtime?: string;
-  readonly type?: string;
-  readonly link?: string;
-  readonly magic?: string;
-  readonly major?: string;
-  readonly minor?: string;
-  readonly prefix?: string;
-}
-
-/** A header as the tar specification lays it out; numbers are given as they are written. */
-function header(fields: HeaderFields): Bytes {
-  const block = new Uint8Array(BLOCK);
-  const put = (at: number, text: string | undefined) => block.set(bytesOf(ascii(text ?? '')), at);
-  put(0, fields.name ?? 'a');
-  put(100, fields.mode ?? '0000644\0');
-  put(108, fields.uid ?? '0000000\0');
-  put(116, fields.gid ?? '0000000\0');
-  put(124, fields.size ?? '00000000000\0');
-  put(136, fields.mtime ?? '00000000000\0');
-  put(156, fields.type ?? '0');
-  put(157, fields.link);
-  put(257, fields.magic ?? 'ustar\x0000');
-  put(329, fields.major);
-  put(337, fields.minor);
-  put(345, fields.prefix);
-  return withChecksum(block);
-}
-
-function withChecksum(block: Bytes): Bytes {
-  block.fill(0x20, 148, 156);
-  const sum = block.reduce((total, byte) => total + byte, 0);
-  block.set(bytesOf(ascii(`${sum.toString(8).padStart(6, '0')}\0 `)), 148);
-  return block;
-}
-
-/** A header and its content, padded to whole blocks. */
-function member(fields: HeaderFields, content: string | Bytes = ''): Bytes {
-  const bytes = typeof content === 'string' ? bytesOf(ascii(content)) : content;
-  const body = new Uint8Array(Math.ceil(bytes.length / BLOCK) * BLOCK);
-  body.set(bytes);
-  return concatBytes([header({ size: octal(bytes.length, 12), ...fields }), body]);
-}
-
-function octal(value: number, width: number): string {
-  return `${value.toString(8).padStart(width - 1, '0')}\0`;
-}
-
-/** Base-256, two's complement, the top bit set. */
-function base256(value: bigint, width: number): string {
-  const bits = BigInt(width * 8 - 1);
-  let rest = BigInt.asUintN(Number(bits), value) | (1n << bits);
-  let text = '';
-  for (let i = 0; i < width; i++, rest >>= 8n) text = String.fromCharCode(Number(rest & 0xffn)) + text;
-  return text;
-}
-
-function paxRecord(key: string, value: string): string {
-  const rest = ` ${key}=${value}\n`;
-  let length = rest.length;
-  while (String(length).length + rest.length !== length) length = String(length).length + rest.length;
-  return length + rest;
-}
-
-function pax(records: Readonly<Record<string, string>>, type = 'x'): Bytes {
-  const text = Object.entries(records)
-    .map(([key, value]) => paxRecord(key, value))
-    .join('');
-  return member({ name: 'PaxHeaders/a', type }, text);
-}
-
-/** A source that gives the archive in pieces of these sizes, round and round. */
-async function* pieces(
-  archive: Bytes,
-  sizes: readonly number[] = [archive.length || 1],
-): AsyncGenerator<Bytes> {
-  for (let at = 0, i = 0; at < archive.length; i++) {
-    const size = sizes[i % sizes.length]!;
-    yield archive.subarray(at, at + size);
-    at += size;
-  }
-}
-
-type ReadEntry = Omit<TarEntry, 'content'> & { readonly content: Bytes };
-
-async function readAll(source: AsyncIterable<Bytes>): Promise<ReadEntry[]> {
-  const entries: ReadEntry[] = [];
-  for await (const { content, ...entry } of readTar(source)) {
-    const parts: Bytes[] = [];
-    for await (const part of content) parts.push(part);
-    entries.push({ ...entry, content: concatBytes(parts) });
-  }
-  return entries;
-}
-
-const read = (...parts: Bytes[]) => readAll(pieces(concatBytes([...parts, END])));
-
-async function readOne(...parts: Bytes[]): Promise<ReadEntry> {
-  const entries = await read(...parts);
-  assert.equal(entries.length, 1);
-  return entries[0]!;
-}
 
 const failsWith = (code: ErrorCode, message: RegExp) => (error: unknown) => {
   assert.ok(error instanceof ThimbleError, `not one of our errors: ${error}`);
@@ -448,123 +349,4 @@ describe('readTar() refuses', () => {
       await assert.rejects(readAll(pieces(archive)), failsWith('FORMAT', /extended header/));
     });
   }
-});
-
-describe('properties of readTar()', () => {
-  const nameChars = fc.integer({ min: 1, max: 255 }).filter((code) => code !== 0x2f);
-  const component = fc
-    .array(nameChars, { minLength: 1, maxLength: 120 })
-    .map((codes) => String.fromCharCode(...codes));
-  const path = fc.array(component, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
-  const content = fc.uint8Array({ maxLength: 1200 });
-  const xattrName = fc.stringMatching(/^[a-z.]{1,12}$/);
-  const sizes = fc.array(fc.integer({ min: 1, max: 700 }), { minLength: 1, maxLength: 5 });
-
-  const entry = fc.record({
-    path,
-    mode: fc.nat(0o7777),
-    uid: fc.nat(0xffff_ffff),
-    gid: fc.nat(0xffff_ffff),
-    mtimeSeconds: fc.integer({ min: -(2 ** 40), max: 2 ** 40 }),
-    mtimeNs: fc.nat(999_999_999),
-    content,
-    xattrs: fc.uniqueArray(fc.tuple(xattrName, content), { maxLength: 3, selector: ([name]) => name }),
-  });
-
-  /** Both ways to write what does not fit into a ustar header. */
-  function encode(given: typeof entry extends fc.Arbitrary<infer T> ? T : never): Bytes {
-    const { mtimeSeconds, mtimeNs, xattrs } = given;
-    const records: Record<string, string> = { path: given.path, gid: String(given.gid) };
-    if (mtimeSeconds >= 0) records['mtime'] = `${mtimeSeconds}.${String(mtimeNs).padStart(9, '0')}`;
-    else if (mtimeNs === 0) records['mtime'] = String(mtimeSeconds);
-    else records['mtime'] = `-${-mtimeSeconds - 1}.${String(1_000_000_000 - mtimeNs).padStart(9, '0')}`;
-    for (const [name, value] of xattrs) {
-      records[`SCHILY.xattr.${name}`] = String.fromCharCode(...value);
-    }
-    return concatBytes([
-      pax(records),
-      member({ name: '-', mode: octal(given.mode, 8), uid: base256(BigInt(given.uid), 8) }, given.content),
-    ]);
-  }
-
-  test('readTar() gives back what was written, however the stream is cut', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(entry, { maxLength: 4 }), sizes, async (given, cuts) => {
-        const archive = concatBytes([...given.map(encode), END]);
-        const entries = await readAll(pieces(archive, cuts));
-        assert.deepEqual(
-          entries.map(({ path, mode, uid, gid, mtimeSeconds, mtimeNs, content, xattrs }) => ({
-            path: path as string,
-            mode,
-            uid,
-            gid,
-            mtimeSeconds,
-            mtimeNs,
-            content,
-            xattrs: [...xattrs].map(([name, value]) => [name as string, value]),
-          })),
-          given.map((one) => ({ ...one, path: one.path as ByteString })),
-        );
-      }),
-      { numRuns: 150 },
-    );
-  });
-
-  /** Reading ends, well or with one of the three codes. */
-  async function endsWell(archive: Bytes): Promise<void> {
-    try {
-      await readAll(pieces(archive));
-    } catch (error) {
-      assert.ok(error instanceof ThimbleError, `not one of our errors: ${error}`);
-      assert.ok(['FORMAT', 'LIMIT', 'UNSUPPORTED'].includes(error.code), `code ${error.code}`);
-    }
-  }
-
-  const sample = concatBytes([
-    pax({
-      path: 'long',
-      mtime: '-1.5',
-      size: '700',
-      'LIBARCHIVE.xattr.user.a': 'AAH/',
-      'SCHILY.xattr.b': 'c',
-    }),
-    member({ uid: base256(99n, 8) }, 'x'.repeat(700)),
-    member({ type: 'L' }, 'name\0'),
-    header({ type: '3', major: '0000001\0', minor: '0000003\0' }),
-    END,
-  ]);
-  const mutation = fc.tuple(fc.nat(sample.length - END.length - 1), fc.nat(255));
-
-  test('readTar() reads any bytes, or refuses them with a code', async () => {
-    await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 1600 }), endsWell));
-  });
-
-  test('readTar() reads a damaged archive, or refuses it with a code', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(mutation, { minLength: 1, maxLength: 4 }),
-        fc.nat(sample.length),
-        async (mutations, cut) => {
-          const damaged = sample.slice();
-          for (const [at, value] of mutations) damaged[at] = value;
-          await endsWell(damaged);
-          await endsWell(damaged.subarray(0, cut));
-        },
-      ),
-      { numRuns: 300 },
-    );
-  });
-
-  test('readTar() survives damage that the checksum does not tell', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 4 }), async (mutations) => {
-        const damaged = sample.slice();
-        for (const [at, value] of mutations) damaged[at] = value;
-        // Blocks that were headers, and are again.
-        for (const block of [0, 2, 5, 7]) withChecksum(damaged.subarray(block * BLOCK, (block + 1) * BLOCK));
-        await endsWell(damaged);
-      }),
-      { numRuns: 500 },
-    );
-  });
 });

@@ -52,6 +52,7 @@ export class Progress {
   readonly #startedMs = performance.now();
   readonly #isLive = process.stderr.isTTY;
   #drawnMs = 0;
+  #printed = '';
 
   constructor(title: string) {
     this.#title = title;
@@ -66,7 +67,13 @@ export class Progress {
     const first = this.#drawnMs === 0;
     this.#drawnMs = now;
     if (this.#isLive) this.#draw(`${styled('cyan', '·')} ${this.#title}  ${styled('dim', detail())}`);
-    else if (!first) process.stderr.write(`${this.#title}: ${detail()}\n`);
+    else if (!first) this.#print(detail().trim());
+  }
+
+  /** A line that says what the last one said says nothing. */
+  #print(detail: string): void {
+    if (detail !== this.#printed) process.stderr.write(`${this.#title}: ${detail}\n`);
+    this.#printed = detail;
   }
 
   done(detail: string): void {

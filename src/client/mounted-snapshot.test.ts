@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { fileScope } from '../../test/contract/file-scope.ts';
-import {
-  openClient,
-  openSnapshot,
-  type PublishedRepository,
-} from '../../test/contract/published-repository.ts';
-import { publishSmallTree } from '../../test/contract/small-tree.ts';
+import { openClient, openSnapshot, type PublishedRepository } from '../../test/support/client-repository.ts';
+import { fileScope } from '../../test/support/file-scope.ts';
+import { publishSmallTree } from '../../test/support/small-tree.ts';
 import { NULL_HASH } from '../core/content-hash.ts';
 import { type Attributes, type Need, NotYet, ROOT_NODE } from '../core/vfs.ts';
 import { nodeHashing } from '../node/hashing.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 import fc from 'fast-check';
-import { JumpingClock } from '../../test/contract/fake-clock.ts';
+import { JumpingClock } from '../../test/support/fake-clock.ts';
 import { type HashAlgorithm, hashBytes, objectPath } from '../core/content-hash.ts';
 import { type ErrorCode, ThimbleError } from '../core/errors.ts';
 import type { Inflating } from '../core/ports.ts';

@@ -3,12 +3,12 @@ import { generateKeyPairSync } from 'node:crypto';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
-import { fileScope } from '../../test/contract/file-scope.ts';
 import {
   openClient,
   type PublishedRepository,
   publishRepository,
-} from '../../test/contract/published-repository.ts';
+} from '../../test/support/client-repository.ts';
+import { fileScope } from '../../test/support/file-scope.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { dir, file } from '../../test/support/trees.ts';
 import { type ContentHash, NULL_HASH } from '../core/content-hash.ts';

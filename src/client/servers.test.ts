@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { JumpingClock } from '../../test/contract/fake-clock.ts';
+import { JumpingClock } from '../../test/support/fake-clock.ts';
 import { type ErrorCode, ThimbleError } from '../core/errors.ts';
 import type { Log } from '../core/ports.ts';
 import { readWhole } from './objects.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { fileScope } from '../../test/contract/file-scope.ts';
-import { openSnapshot } from '../../test/contract/published-repository.ts';
-import { publishSmallTree } from '../../test/contract/small-tree.ts';
+import { openSnapshot } from '../../test/support/client-repository.ts';
+import { fileScope } from '../../test/support/file-scope.ts';
+import { publishSmallTree } from '../../test/support/small-tree.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 
 const scope = fileScope();

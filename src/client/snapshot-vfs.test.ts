@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import fc from 'fast-check';
-import { fileScope } from '../../test/contract/file-scope.ts';
-import { openClient, type PublishedRepository } from '../../test/contract/published-repository.ts';
-import { CHUNKED, publishSmallTree, XATTRS } from '../../test/contract/small-tree.ts';
+import { openClient, type PublishedRepository } from '../../test/support/client-repository.ts';
+import { fileScope } from '../../test/support/file-scope.ts';
+import { CHUNKED, publishSmallTree, XATTRS } from '../../test/support/small-tree.ts';
 import { type ByteString, byteStringOf } from '../core/bytes/byte-string.ts';
 import { CatalogReader } from '../core/catalog/catalog-reader.ts';
 import type { ContentHash } from '../core/content-hash.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type RawAnswer, response, startRawServer } from '../../test/contract/raw-server.ts';
 import { openOptions, sourceFolder, testSource } from '../../test/contract/source-contract.ts';
+import { type RawAnswer, response, startRawServer } from '../../test/support/raw-server.ts';
 import { nodeClock } from '../node/clock.ts';
 import { nodeSockets } from '../node/sockets.ts';
 import { RepositoryServer } from '../server/repository-server.ts';

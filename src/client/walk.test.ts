@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { fileScope } from '../../test/contract/file-scope.ts';
-import { openSnapshot } from '../../test/contract/published-repository.ts';
-import { CHUNKED, publishSmallTree } from '../../test/contract/small-tree.ts';
+import { openSnapshot } from '../../test/support/client-repository.ts';
+import { fileScope } from '../../test/support/file-scope.ts';
+import { CHUNKED, publishSmallTree } from '../../test/support/small-tree.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import type { MountedSnapshot } from './mounted-snapshot.ts';
 import { listDirectory, lookupChild, readFileContent, rootOf, walkSnapshot } from './walk.ts';

@@ -292,9 +292,5 @@ function latin1(bytes: Uint8Array): string {
 /** What went wrong and what to do, for the console. */
 export function explainFailure(error: unknown): string[] {
   const hint = error instanceof ThimbleError ? error.hint : undefined;
-  return [
-    `thimble: ${messageOf(error)}`,
-    ...(hint === undefined ? [] : [`hint: ${hint}`]),
-    'hint: add thimble.rescue to the kernel command line for a shell at this point',
-  ];
+  return [`thimble: ${messageOf(error)}`, ...(hint === undefined ? [] : [`hint: ${hint}`])];
 }

@@ -5,8 +5,8 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, type TestContext, test } from 'node:test';
 import { gzipSync, zstdDecompressSync } from 'node:zlib';
+import { CliRepository } from '../../test/support/cli-repository.ts';
 import { needs } from '../../test/support/needs.ts';
-import { TestRepository } from '../../test/support/published.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { dir, file, type Literal, makeTree, symlink } from '../../test/support/trees.ts';
 import { CpioWriter } from '../archive/cpio.ts';
@@ -68,19 +68,19 @@ interface Published {
 async function publish(t: Pick<TestContext, 'after'>): Promise<Published> {
   const folder = scratchFolder(t);
   const { binary } = guestRuntime();
-  const repository = await TestRepository.create(folder);
+  const repository = await CliRepository.create(folder);
   makeTree(join(folder, 'tree'), treeOf(binary));
   await repository.publish(join(folder, 'tree'));
   fillCache(join(folder, 'compressed'), binary);
   const access = openRepository(
-    { fqrn: TestRepository.FQRN, servers: [repository.storage], proxies: [], keyFiles: [repository.key] },
+    { fqrn: CliRepository.FQRN, servers: [repository.storage], proxies: [], keyFiles: [repository.key] },
     { cacheFolder: undefined, cacheLimitBytes: 1 << 28, log: silentLog },
   );
   t.after(() => access.close());
   const snapshot = await access.repository.resolve({});
   const mounted = await MountedSnapshot.open(snapshot, access.objects, { hashing: nodeHashing });
   const options = {
-    fqrn: TestRepository.FQRN,
+    fqrn: CliRepository.FQRN,
     servers: ['http://10.0.2.2:8000/cvmfs/@fqrn@'],
     proxies: ['http://proxy.example.org:3128'],
     keys: [readFileSync(repository.key)],
@@ -151,7 +151,7 @@ describe('buildIso()', needs('xorriso'), () => {
     const archive = zstdDecompressSync(initrd.subarray(ENGINE.length)).toString('latin1');
     const settings = archive.slice(archive.indexOf('etc/thimble.json\0')).replace(/^[^{]*/s, '');
     assert.deepEqual(JSON.parse(settings.slice(0, settings.indexOf('\n}') + 2)), {
-      fqrn: TestRepository.FQRN,
+      fqrn: CliRepository.FQRN,
       servers: ['http://10.0.2.2:8000/cvmfs/@fqrn@'],
       proxies: ['http://proxy.example.org:3128'],
       tag: 'v1',

@@ -54,6 +54,7 @@ case " $verdict $($B cat /proc/cmdline) " in
     ;;
   *)
     echo "thimble: restarting in 30 seconds"
+    echo "hint: add thimble.rescue to the kernel command line for a shell at this point"
     $B sleep 30
     ;;
 esac

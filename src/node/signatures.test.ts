@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { constants, generateKeyPairSync, privateEncrypt, sign, X509Certificate } from 'node:crypto';
 import { before, test } from 'node:test';
-import { fileScope } from '../../test/contract/file-scope.ts';
+import { fileScope } from '../../test/support/file-scope.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { parseFqrn } from '../core/fqrn.ts';
 import type { PublicKey } from '../core/ports.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
-import { freePort } from '../../test/contract/raw-server.ts';
+import { freePort } from '../../test/support/raw-server.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { parseFqrn } from '../core/fqrn.ts';
 import type { Connection } from '../core/ports.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { entry } from '../../test/faults/publish-fixture.ts';
+import { entry } from '../../test/support/memory-tree.ts';
 import type { TreeEntry } from '../core/tree.ts';
 import { type CatalogPlan, planCatalogs, type SplitLimits } from './catalog-plan.ts';
 import { TreeIndex } from './tree-index.ts';

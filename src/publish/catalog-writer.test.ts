@@ -3,58 +3,14 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { entry, openDatabase, STORE_SETTINGS } from '../../test/faults/publish-fixture.ts';
+import { contentsOf, HASH, inTwo, OTHER, ROOT, whole } from '../../test/support/catalog-contents.ts';
+import { entry } from '../../test/support/memory-tree.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
+import { openDatabase, STORE_SETTINGS } from '../../test/support/storage-place.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
-import { CatalogReader } from '../core/catalog/catalog-reader.ts';
-import { type ContentHash, NULL_HASH } from '../core/content-hash.ts';
-import { messageOf, type ThimbleError } from '../core/errors.ts';
-import type { TreeEntry } from '../core/tree.ts';
-import { nodeHashing } from '../node/hashing.ts';
-import { planCatalogs } from './catalog-plan.ts';
-import { type CatalogContents, catalogContents, hasContents, type StoredCatalog } from './catalog-rows.ts';
+import { NULL_HASH } from '../core/content-hash.ts';
+import type { CatalogContents } from './catalog-rows.ts';
 import { encodeCatalog } from './catalog-writer.ts';
-import type { StoredContent } from './content-store.ts';
-import { TreeIndex, type TreeNode } from './tree-index.ts';
-
-const HASH = `${'ab'.repeat(20)}-shake128` as ContentHash;
-const OTHER = `${'cd'.repeat(20)}-shake128` as ContentHash;
-const whole = (sizeBytes: number): StoredContent => ({ sizeBytes, hash: HASH, chunks: [] });
-const inTwo: StoredContent = {
-  sizeBytes: 3000,
-  hash: undefined,
-  chunks: [
-    { offset: 0, sizeBytes: 2000, hash: HASH },
-    { offset: 2000, sizeBytes: 1000, hash: OTHER },
-  ],
-};
-
-/** Contents of the root catalog and of those below, by path; files are stored as `content` says. */
-function contentsOf(
-  entries: readonly TreeEntry[],
-  content: Readonly<Record<string, StoredContent>> = {},
-  settings = STORE_SETTINGS,
-): Map<string, CatalogContents> {
-  const index = new TreeIndex();
-  for (const one of entries) index.add(one);
-  index.finish();
-  const fill = (node: TreeNode) => {
-    if ((node.metadata.mode & 0o170000) === 0o100000) node.content = content[node.path] ?? whole(1);
-    for (const child of node.children?.values() ?? []) fill(child);
-  };
-  fill(index.root);
-  const catalogs = new Map<string, CatalogContents>();
-  const visit = (plan: ReturnType<typeof planCatalogs>): StoredCatalog => {
-    const nested = plan.nested.map(visit);
-    const contents = catalogContents(plan, nested, nodeHashing, settings);
-    catalogs.set(plan.root.path, contents);
-    return { path: plan.root.path, hash: OTHER, sizeBytes: 4096, counters: contents.counters };
-  };
-  visit(planCatalogs(index.root, { maxEntries: 1_000_000, minEntries: 1 }, whole(0)));
-  return catalogs;
-}
-
-const ROOT = { revision: 7, lastModifiedSeconds: 1_750_000_000, previousRevision: HASH, ttlSeconds: 240 };
 
 function encode(
   t: TestContext,
@@ -420,81 +376,6 @@ test('statistics count what each catalog has itself, and what is below it, at ev
     subtree_xattr: 1,
   });
   assert.equal(Object.keys(pairsOf(encode(t, catalogs.get('')!), 'statistics')).length, 24);
-});
-
-test('an attribute that does not fit is refused with the path of its file', () => {
-  const one = entry('/a/x', { content: 'x', xattrs: { 'user.long': 'v'.repeat(256) } });
-  assert.throws(
-    () => contentsOf([one]),
-    (error: ThimbleError) =>
-      error.code === 'LIMIT' && /^Cannot publish \/a\/x: .*user\.long/.test(messageOf(error)),
-  );
-});
-
-test('hasContents() recognises a catalog by what is in it, whatever its revision', (t) => {
-  const entries = [
-    entry('/a', { content: 'x' }),
-    entry('/b', { symlink: 'a' }),
-    entry('/n'),
-    entry('/n/.cvmfscatalog', { content: '' }),
-  ];
-  const contents = contentsOf(entries).get('')!;
-  const reader = CatalogReader.open(encodeCatalog(contents, ROOT, join(scratchFolder(t), 'temporary')));
-  assert.equal(hasContents(reader, contents), true);
-});
-
-const BASE = {
-  content: 'x',
-  xattrs: { 'user.a': '1' },
-  mode: 0o100644,
-  uid: 1,
-  gid: 1,
-  mtimeSeconds: 5,
-  mtimeNs: 6,
-};
-for (const { what, changed, content } of [
-  { what: 'another mode', changed: [entry('/a', { ...BASE, mode: 0o100600 })] },
-  { what: 'another owner', changed: [entry('/a', { ...BASE, uid: 2 })] },
-  { what: 'another group', changed: [entry('/a', { ...BASE, gid: 2 })] },
-  { what: 'another second', changed: [entry('/a', { ...BASE, mtimeSeconds: 6 })] },
-  { what: 'another nanosecond', changed: [entry('/a', { ...BASE, mtimeNs: 7 })] },
-  { what: 'another attribute', changed: [entry('/a', { ...BASE, xattrs: { 'user.a': '2' } })] },
-  { what: 'no attribute', changed: [entry('/a', { ...BASE, xattrs: {} })] },
-  { what: 'another content', changed: [entry('/a', BASE)], content: { '/a': { ...whole(1), hash: OTHER } } },
-  { what: 'chunks', changed: [entry('/a', BASE)], content: { '/a': inTwo } },
-  { what: 'one entry less', changed: [] },
-  { what: 'one entry more', changed: [entry('/a', BASE), entry('/b')] },
-  { what: 'another name', changed: [entry('/c', BASE)] },
-  { what: 'another type', changed: [entry('/a', { symlink: 'x', mtimeSeconds: 5, mtimeNs: 6 })] },
-  {
-    what: 'a nested catalog',
-    changed: [entry('/a', BASE), entry('/n'), entry('/n/.cvmfscatalog', { content: '' })],
-  },
-] as { what: string; changed: TreeEntry[]; content?: Record<string, StoredContent> }[]) {
-  test(`hasContents() sees ${what}`, (t) => {
-    const stored = contentsOf([entry('/a', BASE)]).get('')!;
-    const reader = CatalogReader.open(encodeCatalog(stored, ROOT, join(scratchFolder(t), 'temporary')));
-    assert.equal(hasContents(reader, stored), true);
-    assert.equal(hasContents(reader, contentsOf(changed, content).get('')!), false);
-  });
-}
-
-test('hasContents() sees other chunks of the same file, and another revision of a nested catalog', (t) => {
-  const temporary = join(scratchFolder(t), 'temporary');
-  const entries = [entry('/a', { content: 'x' }), entry('/n'), entry('/n/.cvmfscatalog', { content: '' })];
-  const contents = contentsOf(entries, { '/a': inTwo }).get('')!;
-  const reader = CatalogReader.open(encodeCatalog(contents, ROOT, temporary));
-  assert.equal(hasContents(reader, contents), true);
-  const otherCuts = {
-    ...inTwo,
-    chunks: [
-      { ...inTwo.chunks[0]!, sizeBytes: 1000 },
-      { ...inTwo.chunks[1]!, offset: 1000, sizeBytes: 2000 },
-    ],
-  };
-  assert.equal(hasContents(reader, contentsOf(entries, { '/a': otherCuts }).get('')!), false);
-  const nested = contents.nested.map((one) => ({ ...one, hash: HASH }));
-  assert.equal(hasContents(reader, { ...contents, nested }), false);
 });
 
 test('a temporary file that cannot be written gives STORAGE and its name', (t) => {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { noise } from '../../test/faults/publish-fixture.ts';
+import { noise } from '../../test/support/memory-tree.ts';
 import { type ChunkSizes, findCut } from './chunker.ts';
 
 interface Vectors {

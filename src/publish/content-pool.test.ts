@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
+import { noise } from '../../test/support/memory-tree.ts';
 import {
   contentOf,
-  noise,
   objectsOf,
   STORE_SETTINGS,
   type StoragePlace,
   storagePlace,
-} from '../../test/faults/publish-fixture.ts';
+} from '../../test/support/storage-place.ts';
 import type { TreeContent } from '../core/tree.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { ContentPool } from './content-pool.ts';

@@ -13,9 +13,9 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
-import { makeStorage, storagePlace } from '../../test/faults/publish-fixture.ts';
 import { needs } from '../../test/support/needs.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
+import { makeStorage, storagePlace } from '../../test/support/storage-place.ts';
 import { FolderStorage } from './folder-storage.ts';
 import { openStorage } from './open-storage.ts';
 

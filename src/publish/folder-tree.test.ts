@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { describeTree } from '../../test/faults/publish-fixture.ts';
+import { describeTree } from '../../test/support/described-tree.ts';
 import { needs } from '../../test/support/needs.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { dir, file, hardlink, makeTree, symlink } from '../../test/support/trees.ts';

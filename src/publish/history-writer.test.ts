@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { openDatabase } from '../../test/faults/publish-fixture.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
+import { openDatabase } from '../../test/support/storage-place.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { decodeHistory, type History, type Tag } from '../core/history.ts';
 import { checkNewTag, encodeHistory, encodeReflog, historyWithRevision } from './history-writer.ts';

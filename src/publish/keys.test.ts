@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { FQRN } from '../../test/faults/publish-fixture.ts';
+import { FQRN } from '../../test/support/publisher-repository.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { importMasterKeys } from '../core/trust.ts';
 import { nodeSignatures } from '../node/signatures.ts';

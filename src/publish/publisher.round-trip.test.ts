@@ -6,17 +6,14 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { entry, memoryTree, noise } from '../../test/support/memory-tree.ts';
+import { needs } from '../../test/support/needs.ts';
 import {
   assertReadsBack,
-  entry,
-  memoryScratch,
-  memoryTree,
-  noise,
-  testRepository,
+  publisherRepository,
   VARIED_TREE,
-} from '../../test/faults/publish-fixture.ts';
-import { needs } from '../../test/support/needs.ts';
-import { scratchFolder } from '../../test/support/scratch.ts';
+} from '../../test/support/publisher-repository.ts';
+import { memoryScratch, scratchFolder } from '../../test/support/scratch.ts';
 import { dir, file, makeTree } from '../../test/support/trees.ts';
 import type { TreeEntry } from '../core/tree.ts';
 import { FolderTree } from './folder-tree.ts';
@@ -25,7 +22,7 @@ test(
   'devices, FIFOs, owners, set-user-id bits, attributes, odd names and nanoseconds come back from a folder',
   needs('root', 'attr'),
   async (t) => {
-    const repository = await testRepository(memoryScratch(t));
+    const repository = await publisherRepository(memoryScratch(t));
     const folder = scratchFolder(t);
     makeTree(folder, VARIED_TREE);
     makeTree(
@@ -174,7 +171,7 @@ function entriesOfChild({ attributes, node }: Child, path: string, taken: Set<st
 }
 
 test('any tree that is published is read back as it was, whatever was published before', async (t) => {
-  const repository = await testRepository(memoryScratch(t));
+  const repository = await publisherRepository(memoryScratch(t));
   await fc.assert(
     fc.asyncProperty(childrenArbitrary, async (children) => {
       const tree = memoryTree([entry(''), ...entriesOf(children)]);

@@ -5,20 +5,16 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
+import { describeTree } from '../../test/support/described-tree.ts';
+import { entry, memoryTree, noise } from '../../test/support/memory-tree.ts';
 import {
   assertReadsBack,
-  describeTree,
-  entry,
-  memoryScratch,
-  memoryTree,
-  noise,
-  objectsOf,
-  openObject,
-  type TestRepository,
-  testRepository,
+  type PublisherRepository,
+  publisherRepository,
   VARIED_TREE,
-} from '../../test/faults/publish-fixture.ts';
-import { scratchFolder } from '../../test/support/scratch.ts';
+} from '../../test/support/publisher-repository.ts';
+import { memoryScratch, scratchFolder } from '../../test/support/scratch.ts';
+import { objectsOf, openObject } from '../../test/support/storage-place.ts';
 import { dir, file, hardlink, makeTree } from '../../test/support/trees.ts';
 import { type ContentHash, objectPath } from '../core/content-hash.ts';
 import type { Tree, TreeEntry } from '../core/tree.ts';
@@ -31,8 +27,8 @@ async function newRepository(
   t: TestContext,
   changes: Partial<RepositorySettings> = {},
   name?: string,
-): Promise<TestRepository> {
-  return testRepository(memoryScratch(t), changes, name);
+): Promise<PublisherRepository> {
+  return publisherRepository(memoryScratch(t), changes, name);
 }
 
 // ---- the same tree, however it comes ----
@@ -291,7 +287,7 @@ test('a large catalog is split on its own, in the same way each time', async (t)
 // ---- what is refused ----
 
 async function assertUntouched(
-  repository: TestRepository,
+  repository: PublisherRepository,
   action: () => Promise<unknown>,
   failure: object,
 ): Promise<void> {

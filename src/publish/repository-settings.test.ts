@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
-import { FQRN } from '../../test/faults/publish-fixture.ts';
+import { FQRN } from '../../test/support/publisher-repository.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { parseFqrn } from '../core/fqrn.ts';
 import { defaultSettings, RepositoryRegistry, type RepositorySettings } from './repository-settings.ts';

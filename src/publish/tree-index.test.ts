@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { entry } from '../../test/faults/publish-fixture.ts';
+import { entry } from '../../test/support/memory-tree.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import type { TreeEntry } from '../core/tree.ts';
 import { S_IFIFO } from '../core/vfs.ts';

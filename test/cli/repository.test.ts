@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import type { PublishResult } from '../../src/publish/publisher.ts';
-import { memoryScratch } from '../faults/publish-fixture.ts';
+import { memoryScratch } from '../support/scratch.ts';
 import { type Outcome, startThimble, thimble, thimbleJson } from '../support/thimble.ts';
 import { dir, file, makeTree } from '../support/trees.ts';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { FolderCache } from '../../src/node/folder-cache.ts';
 import { cacheId, put, readAll } from '../contract/cache-contract.ts';
-import { startCacheProcess } from '../contract/cache-process.ts';
+import { startCacheProcess } from '../support/cache-process.ts';
 import { scratchFolder } from '../support/scratch.ts';
 
 const LIMIT = 1024 * 1024;

@@ -16,7 +16,7 @@ import { nodeClock, nodeRandom } from '../../src/node/clock.ts';
 import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
 import { nodeSockets } from '../../src/node/sockets.ts';
-import { freePort, type RawAnswer, response, startRawServer } from '../contract/raw-server.ts';
+import { freePort, type RawAnswer, response, startRawServer } from '../support/raw-server.ts';
 
 const CONTENT = Buffer.from('what a program wants to read');
 const STORED = deflateSync(CONTENT);

@@ -16,11 +16,11 @@ import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
 import { nodeSockets } from '../../src/node/sockets.ts';
 import { RepositoryServer } from '../../src/server/repository-server.ts';
-import { fileScope } from '../contract/file-scope.ts';
-import { freePort } from '../contract/raw-server.ts';
 import { openOptions, sourceFolder, testSource } from '../contract/source-contract.ts';
-import { startNginx, startSquid } from '../contract/web-servers.ts';
+import { fileScope } from '../support/file-scope.ts';
 import { needs } from '../support/needs.ts';
+import { freePort } from '../support/raw-server.ts';
+import { startNginx, startSquid } from '../support/web-servers.ts';
 
 const FQRN = 'source.example.org';
 const scope = fileScope();

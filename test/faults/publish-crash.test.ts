@@ -4,13 +4,17 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { FolderTree } from '../../src/publish/folder-tree.ts';
 import { keyPaths } from '../../src/publish/keys.ts';
+import { describeTree, readRepository } from '../support/described-tree.ts';
+import { noise } from '../support/memory-tree.ts';
+import { FQRN } from '../support/publisher-repository.ts';
+import { memoryScratch } from '../support/scratch.ts';
+import { readManifest } from '../support/storage-place.ts';
 import { thimble, thimbleJson } from '../support/thimble.ts';
 import { dir, file, makeTree } from '../support/trees.ts';
-import { describeTree, FQRN, memoryScratch, noise, readManifest, readRepository } from './publish-fixture.ts';
 
 const ROUNDS = 15;
 const SEED = 20_261_122;
-const CRASH_POINT = new URL('./publish-crash-point.ts', import.meta.url).href;
+const CRASH_POINT = new URL('../support/publish-crash-point.ts', import.meta.url).href;
 
 /** Numbers that look random and are the same in every run. */
 function randomNumbers(seed: number): (below: number) => number {

@@ -16,8 +16,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { CliRepository } from '../support/cli-repository.ts';
 import { needs } from '../support/needs.ts';
-import { TestRepository } from '../support/published.ts';
 import { scratchFolder } from '../support/scratch.ts';
 import { thimble, thimbleJson } from '../support/thimble.ts';
 import { dir, file, hardlink, type Literal, makeTree } from '../support/trees.ts';
@@ -26,7 +26,7 @@ interface Scene {
   readonly scratch: string;
   readonly source: string;
   readonly mountpoint: string;
-  readonly repository: TestRepository;
+  readonly repository: CliRepository;
 }
 
 async function scene(t: TestContext, tree: Literal, options: readonly string[] = []): Promise<Scene> {
@@ -35,7 +35,7 @@ async function scene(t: TestContext, tree: Literal, options: readonly string[] =
   const mountpoint = join(scratch, 'mount');
   mkdirSync(mountpoint);
   makeTree(source, tree);
-  const repository = await TestRepository.create(scratch, options);
+  const repository = await CliRepository.create(scratch, options);
   return { scratch, source, mountpoint, repository };
 }
 
@@ -210,7 +210,7 @@ describe('what a mount survives', needs('fuse'), () => {
 
   async function served(
     t: TestContext,
-  ): Promise<Scene & { server: Awaited<ReturnType<TestRepository['serve']>> }> {
+  ): Promise<Scene & { server: Awaited<ReturnType<CliRepository['serve']>> }> {
     const tree = dir({ seen: file('seen'), unseen: file('unseen'), other: file('other') });
     const stage = await scene(t, tree);
     await stage.repository.publish(stage.source);

@@ -3,8 +3,8 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { CliRepository } from '../support/cli-repository.ts';
 import { needs } from '../support/needs.ts';
-import { TestRepository } from '../support/published.ts';
 import { makeRandomTree, randomTree } from '../support/random-tree.ts';
 import { scratchFolder } from '../support/scratch.ts';
 import { readTree, type SeenEntry } from '../support/trees.ts';
@@ -15,7 +15,7 @@ test('a mount shows any tree as it was published', needs('fuse'), async (t) => {
   const scratch = scratchFolder(t);
   // Small pieces and small catalogs: these trees have several of each.
   const small = ['--chunks', '1k,4k,8k', '--catalog-entries', '20'];
-  const repository = await TestRepository.create(scratch, small);
+  const repository = await CliRepository.create(scratch, small);
   const source = join(scratch, 'source');
   const mountpoint = join(scratch, 'mount');
   mkdirSync(mountpoint);

@@ -5,13 +5,25 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+/** A test, or all tests of a file (`file-scope.ts`). */
+interface Scope {
+  after(clean: () => void): void;
+}
+
 /** An empty folder; what is mounted in it is unmounted before it goes. */
-export function scratchFolder(t: { after(clean: () => void): void }): string {
+export function scratchFolder(t: Scope): string {
   const folder = mkdtempSync(join(tmpdir(), 'thimble-test-'));
   t.after(() => {
     for (const mountpoint of mountsBelow(folder)) spawnSync('umount', ['-l', mountpoint]);
     rmSync(folder, { recursive: true, force: true });
   });
+  return folder;
+}
+
+/** In memory where that is possible: each publish waits until its file system has written everything. */
+export function memoryScratch(t: Scope, size = '256m'): string {
+  const folder = scratchFolder(t);
+  if (process.getuid?.() === 0) spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]);
   return folder;
 }
 

@@ -1,4 +1,8 @@
-/** A small repository, made from a literal tree by the publisher itself, and what a client needs to read it. */
+/**
+ * A repository for tests of clients: made from literal trees by the publisher itself, with keys and a whitelist of its
+ * own, and clients of it whose sources, cache, clock and keys a test can replace. For tests of the publisher there is
+ * `publisher-repository.ts`, for those of the command line `cli-repository.ts`.
+ */
 
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,8 +33,8 @@ import {
   RepositoryRegistry,
   type RepositorySettings,
 } from '../../src/publish/repository-settings.ts';
-import { scratchFolder } from '../support/scratch.ts';
-import { type Literal, makeTree } from '../support/trees.ts';
+import { scratchFolder } from './scratch.ts';
+import { type Literal, makeTree } from './trees.ts';
 
 const PORTS = {
   hashing: nodeHashing,

@@ -3,22 +3,15 @@
 import type { TestContext } from 'node:test';
 import type { ByteString } from '../../src/core/bytes/byte-string.ts';
 import type { TreeEntry } from '../../src/core/tree.ts';
-import { dir, file, hardlink, type Literal, symlink } from '../support/trees.ts';
-import { type PublishedRepository, publishRepository } from './published-repository.ts';
+import { type PublishedRepository, publishRepository } from './client-repository.ts';
+import { noise } from './memory-tree.ts';
+import { dir, file, hardlink, type Literal, symlink } from './trees.ts';
 
 const CHUNKED_BYTES = 300_000;
 const KIB = 1024;
 
 /** Bytes that do not repeat, so that chunks are cut at many places. */
-export const CHUNKED: Buffer = (() => {
-  const bytes = Buffer.alloc(CHUNKED_BYTES);
-  let state = 1;
-  for (let i = 0; i < bytes.length; i++) {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff;
-    bytes[i] = state >> 16;
-  }
-  return bytes;
-})();
+export const CHUNKED: Buffer = Buffer.from(noise(CHUNKED_BYTES));
 
 const MARKER = { '.cvmfscatalog': file('') };
 

@@ -1,10 +1,14 @@
-/** Repositories made through the command line, as users make them, in scratch folders. */
+/**
+ * A repository made, published, served and mounted through the command line, as users do, each command a process of its
+ * own: for tests of the whole, as slow as that is. For tests of the publisher alone there is `publisher-repository.ts`,
+ * for those of clients `client-repository.ts`.
+ */
 
 import { join } from 'node:path';
 import type { PublishResult } from '../../src/publish/publisher.ts';
 import { startThimble, thimble, thimbleJson } from './thimble.ts';
 
-export class TestRepository {
+export class CliRepository {
   static readonly FQRN = 'test.example.org';
   readonly #scratch: string;
 
@@ -13,15 +17,15 @@ export class TestRepository {
   }
 
   /** `options` go to `thimble repo create`. */
-  static async create(scratch: string, options: readonly string[] = []): Promise<TestRepository> {
-    const repository = new TestRepository(scratch);
-    const { FQRN } = TestRepository;
+  static async create(scratch: string, options: readonly string[] = []): Promise<CliRepository> {
+    const repository = new CliRepository(scratch);
+    const { FQRN } = CliRepository;
     await repository.json(['repo', 'create', FQRN, '--storage', repository.storage, ...options]);
     return repository;
   }
 
   get storage(): string {
-    return join(this.#scratch, 'cvmfs', TestRepository.FQRN);
+    return join(this.#scratch, 'cvmfs', CliRepository.FQRN);
   }
 
   get cache(): string {
@@ -29,7 +33,7 @@ export class TestRepository {
   }
 
   get key(): string {
-    return join(this.#scratch, 'config', 'repositories', TestRepository.FQRN, `${TestRepository.FQRN}.pub`);
+    return join(this.#scratch, 'config', 'repositories', CliRepository.FQRN, `${CliRepository.FQRN}.pub`);
   }
 
   json<T>(args: readonly string[]): Promise<T> {
@@ -37,7 +41,7 @@ export class TestRepository {
   }
 
   publish(source: string, options: readonly string[] = []): Promise<PublishResult> {
-    return this.json<PublishResult>(['publish', TestRepository.FQRN, source, ...options]);
+    return this.json<PublishResult>(['publish', CliRepository.FQRN, source, ...options]);
   }
 
   /** Mounts in the background; whoever calls unmounts, or `scratchFolder` does. */
@@ -78,7 +82,7 @@ export class TestRepository {
       child.kill(signal);
       await ended;
     };
-    return { url: `${address}/cvmfs/${TestRepository.FQRN}`, stop };
+    return { url: `${address}/cvmfs/${CliRepository.FQRN}`, stop };
   }
 
   async unmount(folder: string): Promise<void> {

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { scratchFolder } from '../support/scratch.ts';
 import { freePort } from './raw-server.ts';
+import { scratchFolder } from './scratch.ts';
 
 /** Serves the folder below `/cvmfs/<name>`; `options` go into the `server` block. */
 export async function startNginx(

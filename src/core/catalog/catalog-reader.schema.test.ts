@@ -1,0 +1,133 @@
+/** Which schemas and tables CatalogReader reads, and what they say of the catalog as a whole. */
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import {
+  type CatalogOptions,
+  entry,
+  FORMAT,
+  HASH,
+  keyOf,
+  openCatalog,
+  TABLES,
+  UNSUPPORTED,
+  withEntries,
+} from '../../../test/support/catalog-file.ts';
+import { ascii } from '../bytes/byte-string.ts';
+import { NULL_HASH } from '../content-hash.ts';
+import { COUNTER_NAMES } from './counters.ts';
+
+const without = (statement: string, ...columns: string[]) =>
+  columns.reduce((sql, column) => sql.replace(new RegExp(`\\s*\\b${column}\\b [A-Z]+,`), ''), statement);
+const SIZELESS = without(TABLES.nested, 'size');
+
+const OLDER: readonly [why: string, options: CatalogOptions][] = [
+  ['schema 2.4', { schema: '2.4', revision: '0' }],
+  ['a schema that was written as a float', { schema: '2.4000000953674', revision: '0' }],
+  ['schema 2.5 without a revision', { revision: '0' }],
+  ['revision 1 of schema 2.5', { revision: '1' }],
+];
+
+for (const [why, options] of OLDER) {
+  test(`CatalogReader reads ${why}, which has neither attributes nor nanoseconds nor bind mount points`, () => {
+    const tables = {
+      catalog: without(TABLES.catalog, 'mtimens', 'xattr').replace(/\s*xattr BLOB,/, ''),
+      bind: '',
+    };
+    assert.doesNotMatch(tables.catalog, /xattr|mtimens/);
+    const reader = openCatalog({ ...options, tables, ...withEntries(entry('/a', { mtime: 5, uid: 6 })) });
+    assert.ok(reader.find(keyOf('/a')));
+    const { row } = reader;
+    assert.deepEqual([row.mtimeSeconds, row.mtimeNs, row.uid, row.hasXattrs], [5, 0, 6, false]);
+    assert.deepEqual(reader.bindMountpoints, []);
+  });
+}
+
+test('CatalogReader does not look at columns that the revision of the schema does not have', () => {
+  const columns = { mtimens: 5, xattr: Uint8Array.of(9, 9) };
+  for (const [revision, mtimeNs, hasXattrs] of [
+    ['1', 0, false],
+    ['6', 0, true],
+    ['7', 5, true],
+  ] as const) {
+    const reader = openCatalog({ revision, ...withEntries(entry('/a', columns)) });
+    assert.ok(reader.find(keyOf('/a')));
+    assert.deepEqual([reader.row.mtimeNs, reader.row.hasXattrs], [mtimeNs, hasXattrs]);
+  }
+});
+
+test('CatalogReader takes owners for root where the catalog has no columns for them', () => {
+  const tables = { catalog: without(TABLES.catalog, 'uid', 'gid') };
+  const reader = openCatalog({ tables, ...withEntries(entry('/a')) });
+  assert.ok(reader.find(keyOf('/a')));
+  assert.deepEqual([reader.row.uid, reader.row.gid], [0, 0]);
+});
+
+test('CatalogReader reads a newer revision of schema 2.5, with columns and tables it does not know', () => {
+  const tables = { catalog: TABLES.catalog.replace('xattr BLOB', 'xattr BLOB, novelty TEXT DEFAULT (1)') };
+  const reader = openCatalog({
+    revision: '8',
+    tables,
+    ...withEntries(entry('/a', { mtimens: 3 })),
+    sql: 'CREATE TABLE novel (a)',
+  });
+  assert.ok(reader.find(keyOf('/a')));
+  assert.equal(reader.row.mtimeNs, 3);
+});
+
+for (const schema of ['2.6', '2.3', '3.0', '1.0', '', 'newest']) {
+  test(`CatalogReader refuses schema ${JSON.stringify(schema)}`, () => {
+    assert.throws(() => openCatalog({ schema }), { ...UNSUPPORTED, message: /schema/ });
+  });
+}
+
+test('CatalogReader refuses a catalog without a schema, which is of a legacy one', () => {
+  assert.throws(() => openCatalog({ sql: "DELETE FROM properties WHERE key = 'schema'" }), UNSUPPORTED);
+});
+
+for (const [why, tables] of [
+  ['without properties', { properties: 'CREATE TABLE p (a)' }],
+  ['without its main table', { catalog: 'CREATE TABLE c (parent_1, parent_2)', parents: '' }],
+  ['without the index of parents', { parents: '' }],
+  ['without a column', { catalog: without(TABLES.catalog, 'symlink') }],
+  ['without keys', { catalog: TABLES.catalog.replace(/, CONSTRAINT.*\)\)$/, ')') }],
+] as const) {
+  test(`CatalogReader refuses a catalog ${why}`, () => assert.throws(() => openCatalog({ tables }), FORMAT));
+}
+
+test('CatalogReader reads properties, nested catalogs and bind mount points', () => {
+  const reader = openCatalog({
+    sql: `INSERT INTO properties VALUES ('root_prefix', '/usr'), ('TTL', 240);
+      INSERT INTO nested_catalogs VALUES ('/usr/lib', '${HASH}-shake128', 4096), ('/usr/b', '${NULL_HASH}', 0);
+      INSERT INTO bind_mountpoints VALUES ('/.cvmfs/v1', '${HASH}', 1)`,
+  });
+  assert.equal(reader.rootPrefix, '/usr');
+  assert.equal(reader.properties.get(ascii('TTL')), '240');
+  assert.deepEqual(reader.nested, [
+    { path: '/usr/lib', hash: `${HASH}-shake128`, sizeBytes: 4096 },
+    { path: '/usr/b', hash: NULL_HASH, sizeBytes: 0 },
+  ]);
+  assert.deepEqual(reader.bindMountpoints, [{ path: '/.cvmfs/v1', hash: HASH, sizeBytes: 1 }]);
+  assert.equal(openCatalog({}).rootPrefix, '');
+});
+
+test('CatalogReader takes the size of nested catalogs for unknown where an older schema does not have it', () => {
+  const sql = `INSERT INTO nested_catalogs VALUES ('/usr', '${HASH}')`;
+  const reader = openCatalog({ revision: '0', tables: { nested: SIZELESS }, sql });
+  assert.deepEqual(reader.nested, [{ path: '/usr', hash: HASH, sizeBytes: 0 }]);
+});
+
+test('CatalogReader refuses a nested catalog whose hash is none', () => {
+  assert.throws(() => openCatalog({ sql: "INSERT INTO nested_catalogs VALUES ('/usr', '', 0)" }), FORMAT);
+});
+
+test('CatalogReader.counters() reads what it knows, and takes missing counters for zero', () => {
+  const { self, subtree } = openCatalog({
+    sql: "INSERT INTO statistics VALUES ('self_regular', 7), ('subtree_dir', 2), ('self_novelty', 9), ('other', 1)",
+  }).counters();
+  for (const name of COUNTER_NAMES) {
+    assert.equal(self[name], name === 'regular' ? 7 : 0);
+    assert.equal(subtree[name], name === 'dir' ? 2 : 0);
+  }
+  assert.throws(() => openCatalog({ tables: { statistics: '' } }).counters(), FORMAT);
+});
