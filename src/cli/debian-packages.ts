@@ -12,6 +12,7 @@ interface DebianPackage {
 }
 
 const PACKAGES = {
+  mount: { files: ['/usr/bin/mount', '/bin/mount'], purpose: 'mounts file systems' },
   mmdebstrap: { files: ['/usr/bin/mmdebstrap'], purpose: 'builds Debian trees' },
   'debian-archive-keyring': {
     files: ['/usr/share/keyrings/debian-archive-keyring.gpg'],
@@ -39,6 +40,7 @@ export type PackageName = keyof typeof PACKAGES;
 
 /** What it takes to build a tree and an image, and to run it. */
 export const DEMO_PACKAGES: readonly PackageName[] = [
+  'mount',
   'mmdebstrap',
   'debian-archive-keyring',
   'xz-utils',

@@ -56,6 +56,7 @@ export async function startSquid(t: Pick<TestContext, 'after'>): Promise<string>
 http_access allow all
 cache_mem 32 MB
 maximum_object_size_in_memory 8 MB
+memory_cache_shared off
 access_log none
 cache_log stdio:/dev/null
 pid_filename none
