@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { MountedSnapshot } from '../client/mounted-snapshot.ts';
 import { readFileContent, type WalkedEntry, walkSnapshot } from '../client/walk.ts';
-import { bytesOf } from '../core/bytes/byte-string.ts';
+import { type ByteString, bytesOf } from '../core/bytes/byte-string.ts';
 import { decodeUtf8, displayBytes } from '../core/bytes/utf8.ts';
 import { type Compression, FLAG_EXTERNAL } from '../core/catalog/flags.ts';
 import type { ContentHash } from '../core/content-hash.ts';
@@ -65,7 +65,7 @@ export interface DumpedEntry {
   readonly hash?: ContentHash;
   readonly compression?: Compression;
   readonly chunks?: readonly DumpedChunk[];
-  /** The content is on another server, which this version does not read. */
+  /** The content is on an external server. */
   readonly external?: true;
   /** Content of the file, only on request. */
   readonly sha256?: string;
@@ -73,20 +73,25 @@ export interface DumpedEntry {
   readonly catalog?: ContentHash;
 }
 
-/** All entries of a snapshot, parents first, siblings in byte order. `withContent` reads every file for its SHA-256. */
+/** Which files are read for their SHA-256: none, those whose content is in the repository, or external ones too. */
+export type DumpedContents = 'none' | 'own' | 'all';
+
+/** All entries of a snapshot, parents first, siblings in byte order. */
 export async function* dumpEntries(
   mounted: MountedSnapshot,
-  withContent: boolean,
+  contents: DumpedContents,
 ): AsyncGenerator<DumpedEntry> {
   const groups = new Map<NodeId, number>();
   for await (const entry of walkSnapshot(mounted)) {
     const described = describeEntry(mounted, entry, groups);
-    if (!withContent || described.type !== 'file' || described.external) yield described;
-    else yield { ...described, sha256: await sha256Of(mounted, entry) };
+    const isRead =
+      described.type === 'file' && contents !== 'none' && !(described.external && contents === 'own');
+    yield isRead ? { ...described, sha256: await sha256Of(mounted, entry) } : described;
   }
 }
 
-function describeEntry(
+/** `groups` numbers the hard-link groups that have been met. */
+export function describeEntry(
   mounted: MountedSnapshot,
   { path, node, attributes }: WalkedEntry,
   groups: Map<NodeId, number>,
@@ -137,15 +142,18 @@ function describeXattrs({ vfs }: MountedSnapshot, node: NodeId): Partial<DumpedE
 
 function describeContent({ vfs }: MountedSnapshot, node: NodeId): Partial<DumpedEntry> {
   const { hash, compression, flags } = vfs.rowOf(node)!;
-  if ((flags & FLAG_EXTERNAL) !== 0)
-    return { ...(hash === undefined ? {} : { hash }), compression, external: true };
   const chunks = vfs.chunksOf(node).map((chunk) => ({
     offset: chunk.offset,
     size: chunk.sizeBytes,
     hash: chunk.hash,
   }));
   const isChunked = chunks.length !== 1 || chunks[0]?.hash !== hash;
-  return { ...(hash === undefined ? {} : { hash }), compression, ...(isChunked ? { chunks } : {}) };
+  return {
+    ...(hash === undefined ? {} : { hash }),
+    compression,
+    ...(isChunked ? { chunks } : {}),
+    ...((flags & FLAG_EXTERNAL) === 0 ? {} : { external: true }),
+  };
 }
 
 async function sha256Of(mounted: MountedSnapshot, { node, attributes }: WalkedEntry): Promise<string> {
@@ -190,6 +198,11 @@ export function formatEntry(entry: DumpedEntry): string {
 
 function bytesText(encoded: string): string {
   return displayBytes(Buffer.from(encoded, 'base64').toString('latin1'));
+}
+
+/** An absolute path as text shows it. */
+export function formatPath(path: ByteString): string {
+  return quote(displayBytes(path === '' ? '/' : path));
 }
 
 /** Spaces and backslashes would be taken for something else; what is not printable is escaped already. */

@@ -33,6 +33,7 @@ export interface AddressOptions {
   readonly key?: readonly string[];
   readonly server?: readonly string[];
   readonly proxy?: readonly string[];
+  readonly externalServer?: readonly string[];
 }
 
 /**
@@ -57,7 +58,13 @@ export function resolveAddress(
   const isKnown = known.has(fqrn);
   const first = isAddress ? source : isFolder ? resolve(source) : known.load(fqrn).storage;
   const keyFiles = given.key ?? (isKnown ? [keyPaths(known.folderOf(fqrn), fqrn).publicKey] : []);
-  return { fqrn, servers: [first, ...(given.server ?? [])], proxies: given.proxy ?? [], keyFiles };
+  return {
+    fqrn,
+    servers: [first, ...(given.server ?? [])],
+    proxies: given.proxy ?? [],
+    keyFiles,
+    externalServers: given.externalServer ?? [],
+  };
 }
 
 /** Seconds since 1970 of an ISO 8601 date or time, UTC where it says nothing else. Throws USAGE. */
@@ -82,14 +89,6 @@ export function parseSize(text: string): number {
   }
   const powers = { k: 1, '': 2, M: 2, G: 3, T: 4 };
   return Math.round(Number(parts[1]) * 1024 ** powers[(parts[2] ?? '') as keyof typeof powers]);
-}
-
-/** The environment: symlink variables are looked up there. */
-export function processVariables(): Record<string, string> {
-  return Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== undefined)) as Record<
-    string,
-    string
-  >;
 }
 
 /** A whole number between `least` and `most`. Throws USAGE. */

@@ -39,6 +39,23 @@ export function printResult(options: GlobalOptions, value: unknown, text: string
   process.stdout.write(options.json ? `${JSON.stringify(value, jsonValue, 2)}\n` : `${text}\n`);
 }
 
+const WRITE_CHARACTERS = 64 * 1024;
+
+/** A result of any length, no faster than its reader takes it. */
+export async function printParts(parts: AsyncIterable<string>): Promise<void> {
+  let text = '';
+  const flush = async () => {
+    const isTaken = process.stdout.write(text);
+    text = '';
+    if (!isTaken) await new Promise((resolve) => process.stdout.once('drain', resolve));
+  };
+  for await (const part of parts) {
+    text += part;
+    if (text.length >= WRITE_CHARACTERS) await flush();
+  }
+  await flush();
+}
+
 function jsonValue(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value;
 }
@@ -133,4 +150,9 @@ export function formatBytes(bytes: number): string {
 
 export function formatCount(count: number): string {
   return count.toLocaleString('en-US');
+}
+
+/** `2026-11-22T12:00:00Z`. */
+export function formatTime(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace('.000', '');
 }

@@ -6,13 +6,13 @@ import { JumpingClock } from '../../test/support/fake-clock.ts';
 import { type HashAlgorithm, hashBytes, objectPath } from '../core/content-hash.ts';
 import { type ErrorCode, ThimbleError } from '../core/errors.ts';
 import type { Inflating } from '../core/ports.ts';
-import type { ObjectNeed } from '../core/vfs.ts';
+import type { ByteRange, ObjectNeed } from '../core/vfs.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { nodeInflating } from '../node/inflating.ts';
 import { type CacheId, type CacheWriter, cacheIdOf, MemoryCache, type ObjectCache } from './cache.ts';
 import { Objects, readWhole } from './objects.ts';
 import { Servers } from './servers.ts';
-import type { Source, SourceFile } from './source.ts';
+import type { OpenOptions, Source, SourceFile } from './source.ts';
 
 const MIB = 1024 * 1024;
 const PIECE_BYTES = 64 * 1024;
@@ -22,14 +22,17 @@ class MemorySource implements Source {
   readonly name = 'memory';
   readonly files = new Map<string, Buffer>();
   readonly asked: string[] = [];
+  readonly ranges: (ByteRange | undefined)[] = [];
   /** Requests wait for this before they are answered. */
   gate: Promise<void> = Promise.resolve();
 
-  async open(path: string): Promise<SourceFile> {
+  async open(path: string, { range }: OpenOptions): Promise<SourceFile> {
     this.asked.push(path);
+    this.ranges.push(range);
     await this.gate;
-    const content = this.files.get(path);
-    if (content === undefined) throw new ThimbleError('NOT_FOUND', `Cannot get ${path}`);
+    const whole = this.files.get(path);
+    if (whole === undefined) throw new ThimbleError('NOT_FOUND', `Cannot get ${path}`);
+    const content = range === undefined ? whole : whole.subarray(range.offset, range.offset + range.length);
     let at = 0;
     return {
       sizeBytes: content.length,
@@ -88,7 +91,14 @@ function setUp(inflating: Inflating = nodeInflating) {
   const clock = new JumpingClock();
   const servers = new Servers([source], { clock, random: { fraction: () => 0 } });
   const objects = new Objects(servers, cache, { hashing: nodeHashing, inflating });
-  return { source, cache, servers, objects };
+  /** Objects that know a server of external data too. */
+  const withExternal = () => {
+    const external = new MemorySource();
+    const ports = { clock, random: { fraction: () => 0 } };
+    const known = { hashing: nodeHashing, inflating, external: new Servers([external], ports) };
+    return { external, objects: new Objects(servers, cache, known) };
+  };
+  return { source, cache, servers, objects, withExternal };
 }
 
 interface Publishing {
@@ -354,4 +364,55 @@ test('readWhole() takes exactly the limit and not a byte more', async () => {
   assert.equal(Buffer.from(await readWhole(pieces('he', 'llo'), 5)).toString(), 'hello');
   assert.equal((await readWhole(pieces(), 0)).length, 0);
   await assert.rejects(readWhole(pieces('he', 'llo', '!'), 5), { code: 'LIMIT' });
+});
+
+for (const sizeBytes of [1000, 3 * MIB]) {
+  test(`external content of ${sizeBytes} bytes comes from the external server by path, is verified and cached`, async () => {
+    const { source, withExternal } = setUp();
+    const { external, objects } = withExternal();
+    const content = Buffer.alloc(sizeBytes, 'external ');
+    const own = publish(source, content, { compression: 'none' });
+    const need: ObjectNeed = { ...own, external: { path: 'sub/with%20space', range: undefined } };
+    external.files.set('sub/with%20space', Buffer.alloc(sizeBytes, 'wrong '));
+    await assert.rejects(objects.fetch(need), { code: 'INTEGRITY' });
+    external.files.set('sub/with%20space', content);
+    await objects.fetch(need);
+    await objects.fetch(need);
+    const read = Buffer.alloc(sizeBytes);
+    assert.equal(objects.read(cacheIdOf(need.hash, 'none'), 0, sizeBytes, read, 0), sizeBytes);
+    assert.ok(read.equals(content));
+    // Twice for the wrong content, the second time past caches; the repository's own servers never.
+    assert.equal(external.asked.length, 3);
+    assert.deepEqual(source.asked, []);
+  });
+}
+
+test('chunks of external content are asked for as ranges of its file', async () => {
+  const { withExternal } = setUp();
+  const { external, objects } = withExternal();
+  const whole = Buffer.from('0123456789');
+  external.files.set('a', whole);
+  const range = { offset: 3, length: 4 };
+  const hash = hashBytes(nodeHashing, 'sha1', whole.subarray(3, 7));
+  await objects.fetch({
+    kind: 'object',
+    hash,
+    type: 'P',
+    compression: 'none',
+    sizeBytes: 4,
+    label: '/a',
+    external: { path: 'a', range },
+  });
+  assert.deepEqual(external.ranges, [range]);
+});
+
+test('external content is UNSUPPORTED where no server of it is known', async () => {
+  const { source, objects } = setUp();
+  const need = { ...publish(source, Buffer.from('x')), external: { path: 'a', range: undefined } };
+  await assert.rejects(objects.fetch(need), {
+    code: 'UNSUPPORTED',
+    message: /\/a\/file.*external/,
+    hint: /--external-server/,
+  });
+  assert.deepEqual(source.asked, []);
 });

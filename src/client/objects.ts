@@ -28,10 +28,16 @@ export interface ObjectsPorts {
   readonly hashing: Hashing;
   readonly inflating: Inflating;
   readonly log?: Log;
+  /** The servers of external data, if any are known. */
+  readonly external?: Servers | undefined;
+  /** Objects up to this are taken whole; `WHOLE_BYTES` where it is missing. */
+  readonly wholeBytes?: number;
 }
 
 export class Objects {
   readonly #servers: Servers;
+  readonly #external: Servers | undefined;
+  readonly #wholeBytes: number;
   readonly #cache: ObjectCache;
   readonly #fallback = new MemoryCache(MEMORY_BYTES);
   readonly #hashing: Hashing;
@@ -44,6 +50,8 @@ export class Objects {
 
   constructor(servers: Servers, cache: ObjectCache, ports: ObjectsPorts) {
     this.#servers = servers;
+    this.#external = ports.external;
+    this.#wholeBytes = ports.wholeBytes ?? WHOLE_BYTES;
     this.#cache = cache;
     this.#hashing = ports.hashing;
     this.#inflating = ports.inflating;
@@ -57,7 +65,10 @@ export class Objects {
     );
   }
 
-  /** Brings an object into the cache. Throws NETWORK, NOT_FOUND, INTEGRITY, FORMAT, LIMIT. */
+  /**
+   * Brings an object into the cache. Throws NETWORK, NOT_FOUND, INTEGRITY, FORMAT, LIMIT, and UNSUPPORTED for external data
+   * without a server of it.
+   */
   fetch(need: ObjectNeed): Promise<void> {
     const id = cacheIdOf(need.hash, need.compression);
     const underWay = this.#underWay.get(id);
@@ -92,19 +103,28 @@ export class Objects {
   }
 
   async #fetch(id: CacheId, need: ObjectNeed): Promise<void> {
-    const path = objectPath(need.hash, need.type);
-    if (need.sizeBytes <= WHOLE_BYTES) {
-      await this.#servers.fetch(path, async (file) => this.#keep(id, await this.#receiveWhole(need, file)));
+    if (need.sizeBytes <= this.#wholeBytes) {
+      await this.#ask(need, async (file) => this.#keep(id, await this.#receiveWhole(need, file)));
       return;
     }
     try {
-      await this.#servers.fetch(path, (file) => this.#receiveStream(need, file, this.#cache));
+      await this.#ask(need, (file) => this.#receiveStream(need, file, this.#cache));
     } catch (error) {
       if (!(error instanceof ThimbleError) || error.code !== 'STORAGE' || need.sizeBytes > MEMORY_BYTES)
         throw error;
       this.#onStorageFailure(error);
-      await this.#servers.fetch(path, (file) => this.#receiveStream(need, file, this.#fallback));
+      await this.#ask(need, (file) => this.#receiveStream(need, file, this.#fallback));
     }
+  }
+
+  /** Asks those servers that have what is needed. */
+  async #ask(need: ObjectNeed, consume: (file: SourceFile) => Promise<void>): Promise<void> {
+    const { external } = need;
+    if (external === undefined) return this.#servers.fetch(objectPath(need.hash, need.type), consume);
+    if (this.#external !== undefined) return this.#external.fetch(external.path, consume, external.range);
+    throw new ThimbleError('UNSUPPORTED', `Cannot read ${need.label}: its content is on an external server`, {
+      hint: 'name that server with --external-server',
+    });
   }
 
   async #receiveWhole(need: ObjectNeed, file: SourceFile): Promise<Bytes> {

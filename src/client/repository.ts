@@ -125,9 +125,12 @@ export class Repository {
   /** The tags that a manifest names; none if it names no history. */
   async fetchHistory(manifest: Manifest): Promise<History> {
     if (manifest.history === undefined) return { fqrn: manifest.fqrn, previousRevision: undefined, tags: [] };
-    const history = decodeHistory(
-      await this.objects.load(manifest.history, 'H', MAX_HISTORY_BYTES, 'history'),
-    );
+    return this.loadHistory(manifest.history);
+  }
+
+  /** The tags as they were. Throws NOT_FOUND, TRUST, INTEGRITY, FORMAT, NETWORK. */
+  async loadHistory(hash: ContentHash): Promise<History> {
+    const history = decodeHistory(await this.objects.load(hash, 'H', MAX_HISTORY_BYTES, 'history'));
     if (history.fqrn !== this.fqrn) {
       throw new ThimbleError(
         'TRUST',

@@ -6,7 +6,8 @@
 
 import { ThimbleError } from '../core/errors.ts';
 import { type Clock, type Log, type Random, silentLog } from '../core/ports.ts';
-import type { Source, SourceFile } from './source.ts';
+import type { ByteRange } from '../core/vfs.ts';
+import type { OpenOptions, Source, SourceFile } from './source.ts';
 
 export interface ServersOptions {
   /** A request that is not answered within this, retries included, has failed. */
@@ -53,11 +54,28 @@ export class Servers {
   }
 
   /**
-   * Gets a file and hands it to `consume`, whose result is the answer. If `consume` throws FORMAT, INTEGRITY or TRUST, the
-   * data is bad and another server is asked. Throws NOT_FOUND when every server says so, NETWORK, or what `consume` threw
-   * last.
+   * Gets a file, or a range of it, and hands it to `consume`, whose result is the answer. If `consume` throws FORMAT,
+   * INTEGRITY or TRUST, the data is bad and another server is asked. Throws NOT_FOUND when every server says so, NETWORK, or
+   * what `consume` threw last.
    */
-  async fetch<T>(path: string, consume: (file: SourceFile) => Promise<T>): Promise<T> {
+  async fetch<T>(
+    path: string,
+    consume: (file: SourceFile) => Promise<T>,
+    range?: ByteRange | undefined,
+  ): Promise<T> {
+    return this.#ask(path, { range }, consume);
+  }
+
+  /** Asks whether a file is there, and for its size where the server says it. Throws NOT_FOUND, NETWORK. */
+  async probe(path: string): Promise<number | undefined> {
+    return this.#ask(path, { headOnly: true }, async (file) => file.sizeBytes);
+  }
+
+  async #ask<T>(
+    path: string,
+    asked: Pick<OpenOptions, 'range' | 'headOnly'>,
+    consume: (file: SourceFile) => Promise<T>,
+  ): Promise<T> {
     const deadlineMs = this.#clock.monotonicMs() + this.#options.deadlineMs;
     let failure: unknown;
     for (let round = 0; round < this.#options.rounds; round++) {
@@ -67,7 +85,12 @@ export class Servers {
       for (let i = 0; i < this.#sources.length; i++) {
         const index = (first + i) % this.#sources.length;
         try {
-          const result = await this.#fetchFrom(this.#sources[index]!, path, deadlineMs, consume);
+          const result = await this.#fetchFrom(
+            this.#sources[index]!,
+            path,
+            { ...asked, deadlineMs },
+            consume,
+          );
           this.#preferred = index;
           return result;
         } catch (error) {
@@ -95,11 +118,11 @@ export class Servers {
   async #fetchFrom<T>(
     source: Source,
     path: string,
-    deadlineMs: number,
+    options: Omit<OpenOptions, 'noCache'>,
     consume: (file: SourceFile) => Promise<T>,
   ): Promise<T> {
     try {
-      return await this.#attempt(source, path, deadlineMs, false, consume);
+      return await this.#attempt(source, path, { ...options, noCache: false }, consume);
     } catch (error) {
       if (!(error instanceof ThimbleError) || (error.code !== 'INTEGRITY' && error.code !== 'FORMAT'))
         throw error;
@@ -110,20 +133,19 @@ export class Servers {
         error: error.message,
       });
       this.counters.failures++;
-      return this.#attempt(source, path, deadlineMs, true, consume);
+      return this.#attempt(source, path, { ...options, noCache: true }, consume);
     }
   }
 
   async #attempt<T>(
     source: Source,
     path: string,
-    deadlineMs: number,
-    noCache: boolean,
+    options: OpenOptions,
     consume: (file: SourceFile) => Promise<T>,
   ): Promise<T> {
     this.counters.requests++;
     try {
-      const file = await source.open(path, { deadlineMs, noCache });
+      const file = await source.open(path, options);
       try {
         return await consume(this.#counted(file));
       } finally {

@@ -7,16 +7,9 @@
 
 import { type ByteString, type Bytes, byteStringOf, bytesOf } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
-import type { CatalogReader, CatalogRow, Chunk, NestedReference } from '../core/catalog/catalog-reader.ts';
+import type { CatalogReader, CatalogRow, NestedReference } from '../core/catalog/catalog-reader.ts';
 import { entriesOf } from '../core/catalog/counters.ts';
-import {
-  FLAG_BIND_MOUNTPOINT,
-  FLAG_CHUNKED,
-  FLAG_EXTERNAL,
-  FLAG_HIDDEN,
-  FLAG_NESTED_MOUNTPOINT,
-  hashAlgorithmOfFlags,
-} from '../core/catalog/flags.ts';
+import { FLAG_BIND_MOUNTPOINT, FLAG_HIDDEN, FLAG_NESTED_MOUNTPOINT } from '../core/catalog/flags.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { assert, ThimbleError } from '../core/errors.ts';
 import { type PathKey, pathKeyOf, pathKeyOfDigest } from '../core/path-key.ts';
@@ -28,7 +21,6 @@ import {
   type FileSystemStatistics,
   type NodeId,
   NotYet,
-  type ObjectNeed,
   ROOT_NODE,
   S_IFBLK,
   S_IFCHR,
@@ -39,6 +31,7 @@ import {
   type Vfs,
 } from '../core/vfs.ts';
 import { cacheIdOf, type ObjectCache } from './cache.ts';
+import { chunkAt, type StoredChunk, type StoredFile, storedFileOf } from './stored-file.ts';
 
 export interface SnapshotVfsOptions {
   readonly hashing: Hashing;
@@ -76,14 +69,6 @@ interface Directory {
   readonly key: PathKey;
 }
 
-/** A piece of a file, and how to get it. */
-export type StoredChunk = Chunk & { readonly need: ObjectNeed };
-
-interface Content {
-  readonly sizeBytes: number;
-  readonly chunks: readonly StoredChunk[];
-}
-
 const SLOT = 0x1_0000_0000;
 /** Node ids must stay below 2^53. */
 const MAX_SLOTS = 2 ** 21;
@@ -100,7 +85,7 @@ export class SnapshotVfs implements Vfs {
   readonly #slotOfNode = new Map<NodeId, Slot>();
   readonly #inodeHighs = new Set<number>();
   readonly #directories = new Map<NodeId, Directory>();
-  readonly #contents = new Map<NodeId, Content>();
+  readonly #contents = new Map<NodeId, StoredFile>();
   readonly #attributes: Attributes = {
     node: ROOT_NODE,
     inodeHigh: 0,
@@ -423,7 +408,7 @@ export class SnapshotVfs implements Vfs {
 
   // ---- contents ----
 
-  #content(node: NodeId): Content {
+  #content(node: NodeId): StoredFile {
     const known = this.#contents.get(node);
     if (known !== undefined) return known;
     const slot = this.#seek(node);
@@ -431,34 +416,10 @@ export class SnapshotVfs implements Vfs {
     if (slot === undefined || row === undefined || (row.mode & S_IFMT) !== S_IFREG) {
       throw new ThimbleError('USAGE', `Cannot read node ${node}: it is not a regular file`);
     }
-    const { flags, sizeBytes, hash, compression } = row;
-    const key = row.key(new Int32Array(4));
-    const label = this.#walkUp(slot, row);
-    if ((flags & FLAG_EXTERNAL) !== 0) {
-      throw new ThimbleError('UNSUPPORTED', `Cannot read ${label}: its content is on an external server`);
-    }
-    const chunked = (flags & FLAG_CHUNKED) !== 0;
-    let pieces: readonly Chunk[];
-    if (chunked) {
-      hashAlgorithmOfFlags(flags);
-      pieces = slot.reader.chunks(key, sizeBytes, flags);
-    } else if (hash === undefined) {
-      throw new ThimbleError('FORMAT', `Cannot read ${label}: it has neither a hash nor chunks`);
-    } else {
-      pieces = [{ offset: 0, sizeBytes, hash }];
-    }
-    const chunks = pieces.map((piece) => ({
-      ...piece,
-      need: {
-        kind: 'object',
-        hash: piece.hash,
-        type: chunked ? 'P' : '',
-        compression,
-        sizeBytes: piece.sizeBytes,
-        label,
-      } as const,
-    }));
-    const content = { sizeBytes, chunks };
+    const path = this.#walkUp(slot, row);
+    // That has moved the row.
+    this.#seek(node);
+    const content = storedFileOf(slot.reader, path);
     if (this.#contents.size === MAX_REMEMBERED) this.#contents.clear();
     this.#contents.set(node, content);
     return content;
@@ -482,16 +443,4 @@ function isTransition(row: CatalogRow): boolean {
 
 function sameKey(a: PathKey, b: PathKey): boolean {
   return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3];
-}
-
-/** Index of the chunk that holds `offset`. */
-function chunkAt(chunks: readonly Chunk[], offset: number): number {
-  let low = 0;
-  let high = chunks.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (chunks[middle]!.offset <= offset) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }

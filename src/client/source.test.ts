@@ -74,6 +74,17 @@ test('HttpSource tells caches on the way to ask anew when it is told to', async 
   assert.match(server.requests[0]!, /\r\nCache-Control: no-cache\r\nPragma: no-cache$/);
 });
 
+for (const status of [200, 416]) {
+  test(`HttpSource takes status ${status} for NETWORK when it has asked for a range`, async (t) => {
+    const { server, source } = await sourceThatGets(t, (socket) => {
+      socket.write(response('body', `${status} X`));
+    });
+    const options = { ...openOptions(), range: { offset: 10, length: 4 } };
+    await assert.rejects(source.open('a', options), { code: 'NETWORK', details: { status } });
+    assert.match(server.requests[0]!, /\r\nRange: bytes=10-13$/);
+  });
+}
+
 test('HttpSource sends a proxy the whole address and the name of the server', async (t) => {
   const { server, source } = await sourceThatGets(
     t,
@@ -93,3 +104,23 @@ test('HttpSource refuses addresses that are none, and proxies for https', () => 
   assert.throws(() => new HttpSource(client, 'http://a/x', 'proxy:3128'), { code: 'USAGE' });
   assert.throws(() => new HttpSource(client, 'https://a/x', 'http://proxy:3128'), { code: 'UNSUPPORTED' });
 });
+
+for (const [what, head, sizeBytes] of [
+  ['a length', 'Content-Length: 1000', 1000],
+  ['chunks', 'Transfer-Encoding: chunked', undefined],
+] as const) {
+  test(`HttpSource asks with HEAD for the size alone: an answer with ${what} has no body`, async (t) => {
+    const { server, source } = await sourceThatGets(
+      t,
+      (socket) => void socket.write(`HTTP/1.1 200 OK\r\n${head}\r\n\r\n`),
+    );
+    for (let i = 0; i < 2; i++) {
+      const file = await source.open('a', { ...openOptions(), headOnly: true });
+      assert.equal(file.sizeBytes, sizeBytes);
+      assert.equal(await file.next(), undefined);
+      file.close();
+    }
+    assert.match(server.requests[1]!, /^HEAD \/cvmfs\/x\.y\/a HTTP\/1\.1\r\n/);
+    assert.equal(server.connections, 1);
+  });
+}

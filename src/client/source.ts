@@ -2,6 +2,7 @@
 
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { ThimbleError } from '../core/errors.ts';
+import type { ByteRange } from '../core/vfs.ts';
 import type { HttpClient } from './http/http-client.ts';
 import { type HttpUrl, parseHttpUrl } from './http/url.ts';
 
@@ -17,6 +18,10 @@ export interface OpenOptions {
   readonly deadlineMs: number;
   /** Tell caches on the way to ask the server anew. */
   readonly noCache: boolean;
+  /** A part of the file; all of it where this is missing. */
+  readonly range?: ByteRange | undefined;
+  /** Only whether it is there, and its size: the file cannot be read. */
+  readonly headOnly?: boolean;
 }
 
 export interface Source {
@@ -49,14 +54,19 @@ export class HttpSource implements Source {
 
   async open(path: string, options: OpenOptions): Promise<SourceFile> {
     const server = this.#server;
-    const response = await this.#client.get({
+    const { range } = options;
+    const response = await this.#client.send({
+      method: options.headOnly === true ? 'HEAD' : 'GET',
       target: (this.#proxy ?? server).target,
       authority: server.authority,
       resource: this.#proxy === undefined ? `${server.path}/${path}` : `${server.text}/${path}`,
-      headers: options.noCache ? { 'Cache-Control': 'no-cache', Pragma: 'no-cache' } : {},
+      headers: {
+        ...(options.noCache ? { 'Cache-Control': 'no-cache', Pragma: 'no-cache' } : {}),
+        ...(range === undefined ? {} : { Range: `bytes=${range.offset}-${range.offset + range.length - 1}` }),
+      },
       deadlineMs: options.deadlineMs,
     });
-    if (response.status === 200) return response;
+    if (response.status === (range === undefined ? 200 : 206)) return response;
     response.close();
     throw new ThimbleError(
       // Anything but a clear "it is not here" may pass: a busy server, a proxy without a route.

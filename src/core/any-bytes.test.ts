@@ -33,7 +33,7 @@ const text = (value: string) => bytesOf(ascii(value));
 const MANIFEST = text(
   `C${HASH}\nB57344\nRd41d8cd98f00b204e9800998ecf8427e\nD240\nS3\nGyes\nAno\nNa.example.org\nX${HASH}\nH${HASH}\nT1700000000\n`,
 );
-const WHITELIST = text(`20231114221320\nE20991231235959\nNa.example.org\nWcachain\n${FINGERPRINT} # mine\n`);
+const WHITELIST = text(`20231114221320\nE20991231235959\nNa.example.org\n${FINGERPRINT} # mine\n`);
 
 /** The text with the hash line that belongs to it, so that what is behind the hash check is reached. */
 function hashed(lines: Bytes): Bytes {

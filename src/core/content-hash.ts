@@ -23,15 +23,19 @@ export const HASH_ALGORITHMS: readonly HashAlgorithm[] = ['sha1', 'rmd160', 'sha
 const SUFFIX: Record<HashAlgorithm, string> = { sha1: '', rmd160: '-rmd160', shake128: '-shake128' };
 const TEXT = /^([0-9a-f]{40})(-rmd160|-shake128)?$/;
 
+export function isContentHash(text: string): text is ContentHash {
+  return TEXT.test(text);
+}
+
 /** Throws FORMAT unless `text` is `<40 hex>[-rmd160|-shake128]`. */
 export function parseContentHash(text: string, what = 'content hash'): ContentHash {
-  if (!TEXT.test(text)) {
+  if (!isContentHash(text)) {
     throw new ThimbleError(
       'FORMAT',
       `Cannot read ${what}: ${JSON.stringify(text.slice(0, 80))} is not a content hash`,
     );
   }
-  return text as ContentHash;
+  return text;
 }
 
 export function contentHashOf(algorithm: HashAlgorithm, digest: Bytes): ContentHash {

@@ -29,6 +29,10 @@ export const MAX_HISTORY_BYTES = 2 ** 28;
 export const TRUNK = 'trunk';
 export const TRUNK_PREVIOUS = 'trunk-previous';
 
+export function isMaintainedTag({ name }: Pick<Tag, 'name'>): boolean {
+  return name === TRUNK || name === TRUNK_PREVIOUS;
+}
+
 /** Throws FORMAT, UNSUPPORTED. */
 export function decodeHistory(file: Bytes): History {
   const database = SqliteDatabase.open(file);

@@ -39,6 +39,22 @@ export interface ObjectNeed {
   readonly sizeBytes: number;
   /** What it is, for messages. */
   readonly label: string;
+  /** Where it is, if that is not the repository. */
+  readonly external?: ExternalPlace;
+}
+
+/** Content that lies on an external server under the path of its file. */
+export interface ExternalPlace {
+  /** Below the server's address, percent-encoded, without `/` at its start. */
+  readonly path: string;
+  /** Of the file there; `undefined` for all of it. */
+  readonly range: ByteRange | undefined;
+}
+
+export interface ByteRange {
+  readonly offset: number;
+  /** Above 0. */
+  readonly length: number;
 }
 
 export interface CatalogNeed {

@@ -34,8 +34,8 @@ test('parseWhitelist() undoes formatWhitelist()', async () => {
   );
 });
 
-test('parseWhitelist() reads literal lines, empty ones, comments and the CA flag among them', async () => {
-  const lines = [...HEAD, 'Wcachain', '', '# a comment', `${FINGERPRINT} # mine`, HASH];
+test('parseWhitelist() reads literal lines, empty ones and comments among them', async () => {
+  const lines = [...HEAD, '', '# a comment', `${FINGERPRINT} # mine`, HASH];
   assert.deepEqual(await parse(lines), {
     createdSeconds: 1_700_000_000,
     expiresSeconds: Date.UTC(2099, 11, 31, 23, 59, 59) / 1000,
@@ -55,6 +55,7 @@ for (const [why, code, lines] of [
   ['that expires at 24 hours', 'FORMAT', [HEAD[0]!, 'E20990228240000', HEAD[2]!]],
   ['with a line that is no fingerprint', 'FORMAT', [...HEAD, 'AB:CD']],
   ['that is authenticated by PKCS#7', 'UNSUPPORTED', [...HEAD, 'Vpkcs7', FINGERPRINT]],
+  ['that asks for certification authorities', 'UNSUPPORTED', [...HEAD, 'Wcachain', FINGERPRINT]],
 ] as const) {
   test(`parseWhitelist() refuses a whitelist ${why} with ${code}`, async () => {
     await assert.rejects(parse(lines), { name: 'ThimbleError', code });

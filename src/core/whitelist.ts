@@ -4,7 +4,7 @@
  *   YYYYMMDDhhmmss            creation, UTC, not evaluated
  *   EYYYYMMDDhhmmss           expiry, UTC
  *   N<fqrn>
- *   [Vpkcs7] [Wcachain]       optional
+ *   [Vpkcs7] [Wcachain]       optional: authenticated in another way as well; refused
  *   <fingerprint> [# comment] any number of lines
  */
 
@@ -15,6 +15,12 @@ import type { Hashing } from './ports.ts';
 import { parseSignedText, type SignedText } from './signed-text.ts';
 
 export const WHITELIST_PATH = '.cvmfswhitelist';
+
+/** Lines that ask for more checks than those here: to pass over them would be to trust more than the owner does. */
+const UNSUPPORTED_LINES: ReadonlyMap<string, string> = new Map([
+  ['Vpkcs7', 'is authenticated by PKCS#7'],
+  ['Wcachain', 'asks for a check of certificates against certification authorities'],
+]);
 
 export interface Whitelist {
   readonly createdSeconds: number;
@@ -38,13 +44,10 @@ export function parseWhitelist(hashing: Hashing, bytes: Bytes): SignedWhitelist 
     throw new ThimbleError('FORMAT', 'Cannot read whitelist: its third line is not a name');
   const fingerprints: ContentHash[] = [];
   for (const line of rest) {
-    if (line === 'Vpkcs7') {
-      throw new ThimbleError(
-        'UNSUPPORTED',
-        'Cannot use whitelist: it is authenticated by PKCS#7, which is not supported',
-      );
-    }
-    if (line === '' || line.startsWith('#') || line === 'Wcachain') continue;
+    const demand = UNSUPPORTED_LINES.get(line);
+    if (demand !== undefined)
+      throw new ThimbleError('UNSUPPORTED', `Cannot use whitelist: it ${demand}, which is not supported`);
+    if (line === '' || line.startsWith('#')) continue;
     fingerprints.push(parseFingerprint(line));
   }
   const whitelist = {

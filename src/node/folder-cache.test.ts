@@ -84,7 +84,8 @@ test('FolderCache keeps its folder from other users', (t) => {
 test('FolderCache.open() throws STORAGE for a folder that cannot be one', (t) => {
   const file = join(scratchFolder(t), 'file');
   writeFileSync(file, '');
-  assert.throws(() => FolderCache.open(file, LIMIT), { code: 'STORAGE', hint: /--cache/ });
+  for (const path of [file, '/proc/none', '/proc/none/cache'])
+    assert.throws(() => FolderCache.open(path, LIMIT), { code: 'STORAGE', hint: /--cache/ });
 });
 
 test('FolderCache refuses content that is larger than half of its limit, and drops nothing for it', (t) => {

@@ -19,7 +19,6 @@ import {
   existsSync,
   fstatSync,
   futimesSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -37,6 +36,7 @@ import type { CacheId, CacheWriter, ObjectCache } from '../client/cache.ts';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { type Log, silentLog } from '../core/ports.ts';
+import { makeFolder } from './make-folder.ts';
 import { identityOf } from './process-identity.ts';
 
 /** Descriptors of recently read objects kept open by each thread. */
@@ -143,7 +143,7 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
     this.limitBytes = limitBytes;
     this.#log = log;
     for (const part of ['objects', 'tmp', 'running', 'suspect']) {
-      mkdirSync(join(folder, part), { recursive: true, mode: 0o700 });
+      makeFolder(join(folder, part), 0o700);
     }
     this.#marker = join(folder, 'running', String(process.pid));
     this.#clearUpAfterTheDead();
@@ -287,8 +287,8 @@ export class FolderCache extends FolderCacheReader implements ObjectCache {
       const { code = '' } = error as NodeJS.ErrnoException;
       if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(code)) throw error;
     }
-    mkdirSync(objects, { recursive: true, mode: 0o700 });
-    mkdirSync(suspect, { recursive: true, mode: 0o700 });
+    makeFolder(objects, 0o700);
+    makeFolder(suspect, 0o700);
     this.#log.warn('the cache was not closed cleanly, its objects are checked on first use', {
       folder: this.folder,
     });
@@ -410,7 +410,7 @@ function renameInto(from: string, to: string): void {
     renameSync(from, to);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(to), 0o700);
     renameSync(from, to);
   }
 }

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Source, SourceFile } from '../client/source.ts';
+import type { OpenOptions, Source, SourceFile } from '../client/source.ts';
 import { ThimbleError } from '../core/errors.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -18,7 +18,7 @@ export class FolderSource implements Source {
     this.name = folder;
   }
 
-  async open(path: string): Promise<SourceFile> {
+  async open(path: string, { range }: Partial<OpenOptions> = {}): Promise<SourceFile> {
     const fd = this.#attempt(path, () => openSync(join(this.#folder, path), 'r'));
     let isOpen = true;
     const close = () => {
@@ -26,14 +26,15 @@ export class FolderSource implements Source {
       isOpen = false;
     };
     const { size } = fstatSync(fd);
-    let left = size;
+    let at = Math.min(range?.offset ?? 0, size);
+    const end = range === undefined ? size : Math.min(at + range.length, size);
     return {
-      sizeBytes: size,
+      sizeBytes: end - at,
       next: async () => {
-        if (left === 0 || !isOpen) return undefined;
-        const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, left));
-        const count = this.#attempt(path, () => readSync(fd, buffer));
-        left = count === 0 ? 0 : left - count;
+        if (at === end || !isOpen) return undefined;
+        const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, end - at));
+        const count = this.#attempt(path, () => readSync(fd, buffer, 0, buffer.length, at));
+        at = count === 0 ? end : at + count;
         return count === 0 ? undefined : buffer.subarray(0, count);
       },
       close,

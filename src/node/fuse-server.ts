@@ -161,6 +161,7 @@ export class FuseServer {
           what: displayBytes(what),
           hash: need.hash,
           error: messageOf(error),
+          hint: error instanceof ThimbleError ? error.hint : undefined,
         });
         return this.#send(waiting, session.fail(request, this.#reply, errnoOf(error)));
       }

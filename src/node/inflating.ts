@@ -4,7 +4,7 @@ import { ThimbleError } from '../core/errors.ts';
 import type { Inflating } from '../core/ports.ts';
 
 /** Outputs up to this are inflated into one buffer of the right size. */
-const ONE_BUFFER_BYTES = 1024 * 1024;
+const ONE_BUFFER_BYTES = 16 * 1024 * 1024;
 const MIN_CHUNK_BYTES = 64;
 
 // The reference accepts a stream without its Adler-32 trailer; the content hash has covered every byte before.

@@ -26,6 +26,8 @@ export interface RepositoryAddress {
   readonly proxies: readonly string[];
   /** PEM files of master keys. */
   readonly keyFiles: readonly string[];
+  /** `http://` addresses of servers with external data, in order of preference; asked without a proxy. */
+  readonly externalServers?: readonly string[];
 }
 
 export interface AccessOptions {
@@ -52,6 +54,7 @@ export function openRepository(address: RepositoryAddress, options: AccessOption
   const sources = address.servers.flatMap((server) => sourcesOf(client, server, address.proxies));
   const ports = { clock: nodeClock, random: nodeRandom, log: options.log };
   const servers = new Servers(sources, ports, options.retries);
+  const external = (address.externalServers ?? []).map((server) => new HttpSource(client, server));
   const keys = address.keyFiles.flatMap((file) => importMasterKeys(nodeSignatures, readKeyFile(file)));
   const folder =
     options.cacheFolder === undefined
@@ -62,6 +65,7 @@ export function openRepository(address: RepositoryAddress, options: AccessOption
     hashing: nodeHashing,
     inflating: nodeInflating,
     log: options.log,
+    external: external.length === 0 ? undefined : new Servers(external, ports, options.retries),
   });
   const repository = new Repository(address.fqrn, servers, objects, keys, {
     hashing: nodeHashing,

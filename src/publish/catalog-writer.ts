@@ -46,7 +46,8 @@ export function encodeCatalog(
 ): Uint8Array {
   const bytes = encodeDatabase(temporary, (database) => {
     database.exec(SCHEMA);
-    insertProperties(database, properties);
+    database.exec("INSERT INTO properties VALUES ('schema', '2.5'), ('schema_revision', '7')");
+    writeProperties(database, properties);
     insertRows(database, contents.rows);
     const nested = database.prepare('INSERT INTO nested_catalogs VALUES (CAST(? AS TEXT), ?, ?)');
     for (const { path, hash, sizeBytes } of contents.nested)
@@ -62,11 +63,20 @@ export function encodeCatalog(
   return bytes;
 }
 
-function insertProperties(database: DatabaseSync, properties: CatalogProperties): void {
-  const insert = database.prepare('INSERT INTO properties VALUES (?, CAST(? AS TEXT))');
+/** The same catalog as another revision; its schema and its rows stay. Throws as `CatalogReader.open` does. */
+export function renewCatalog(
+  catalog: Uint8Array,
+  properties: CatalogProperties,
+  temporary: string,
+): Uint8Array {
+  const bytes = encodeDatabase(temporary, (database) => writeProperties(database, properties), catalog);
+  CatalogReader.open(bytes);
+  return bytes;
+}
+
+function writeProperties(database: DatabaseSync, properties: CatalogProperties): void {
+  const insert = database.prepare('INSERT OR REPLACE INTO properties VALUES (?, CAST(? AS TEXT))');
   const pairs: [string, string | undefined][] = [
-    ['schema', '2.5'],
-    ['schema_revision', '7'],
     ['revision', String(properties.revision)],
     ['last_modified', String(properties.lastModifiedSeconds)],
     ['previous_revision', properties.previousRevision],

@@ -1,11 +1,21 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { inflateSync } from 'node:zlib';
+import { unpackFixture } from '../../test/support/fixtures.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { openDatabase } from '../../test/support/storage-place.ts';
-import type { ContentHash } from '../core/content-hash.ts';
-import { decodeHistory, type History, type Tag } from '../core/history.ts';
-import { checkNewTag, encodeHistory, encodeReflog, historyWithRevision } from './history-writer.ts';
+import { type ContentHash, objectPath } from '../core/content-hash.ts';
+import { decodeHistory, findTag, type History, type Tag } from '../core/history.ts';
+import {
+  checkNewTag,
+  encodeHistory,
+  encodeReflog,
+  historyAfterRollback,
+  historyWithout,
+  historyWithRevision,
+} from './history-writer.ts';
 
 const hashOf = (digit: string) => `${digit.repeat(40)}-shake128` as ContentHash;
 const head = (digit: string, revision: number) => ({
@@ -65,6 +75,41 @@ for (const [name, code] of [
     });
   });
 }
+
+test('historyAfterRollback() leaves the tags that the reference leaves', (t) => {
+  const storage = unpackFixture('history', scratchFolder(t));
+  const historyOfReference = (hash: string) =>
+    decodeHistory(inflateSync(readFileSync(join(storage, objectPath(hash as ContentHash, 'H')))));
+  const before = historyOfReference('1836b2669ae0fae9d9249e433444fddfdc017bba');
+  const after = historyOfReference('bc34b5d36bcf7010f997428a08136bcc135e7948');
+  const { name: _, description, branch, ...newest } = findTag(after, 'trunk');
+  const { tags, removed } = historyAfterRollback(before, findTag(before, 'v2'), newest);
+  assert.deepEqual(new Set(tags), new Set(after.tags));
+  assert.deepEqual(removed.map(({ name }) => name).sort(), ['v3', 'v4']);
+});
+
+test('historyAfterRollback() leaves tags of branches alone, and refuses to go back to one', () => {
+  const branched = { ...head('2', 2), name: 'b', description: '', branch: 'feature' };
+  const old = { ...head('1', 1), name: 'v1', description: '', branch: '' };
+  const history = historyOf([branched, old]);
+  const { tags, removed } = historyAfterRollback(history, old, head('3', 3));
+  assert.deepEqual([summary(tags), removed], [{ b: 2, v1: 3, trunk: 3 }, []]);
+  assert.throws(() => historyAfterRollback(history, branched, head('3', 3)), {
+    code: 'UNSUPPORTED',
+    message: 'Cannot roll back to b: it is on branch feature',
+  });
+});
+
+test('historyWithout() refuses trunk, trunk-previous and names that are not there', () => {
+  const history = historyOf(historyWithRevision(historyOf([]), head('1', 1), undefined));
+  for (const [name, code] of [
+    ['trunk', 'USAGE'],
+    ['trunk-previous', 'USAGE'],
+    ['v1', 'NOT_FOUND'],
+  ] as const) {
+    assert.throws(() => historyWithout(history, [name]), { code, message: new RegExp(name) });
+  }
+});
 
 test('checkNewTag() takes names of up to 255 letters, digits and . _ + : @ -', () => {
   for (const name of ['v1', '2026-11-22T12:00:00', 'a.b_c+d@e', 'n'.repeat(255)])

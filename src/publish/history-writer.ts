@@ -1,25 +1,79 @@
 /** Writes the tag database and the reference log: small SQLite files (docs/format.md#history, #reflog). */
 
 import { ThimbleError } from '../core/errors.ts';
-import { decodeHistory, type History, type Tag, TRUNK, TRUNK_PREVIOUS } from '../core/history.ts';
+import {
+  decodeHistory,
+  findTag,
+  type History,
+  isMaintainedTag,
+  type Tag,
+  TRUNK,
+  TRUNK_PREVIOUS,
+} from '../core/history.ts';
 import { encodeDatabase } from './sqlite-file.ts';
+
+/** A revision without the names it has. */
+export type TagHead = Omit<Tag, 'name' | 'description' | 'branch'>;
 
 /** Adds the newest revision to the tags: `trunk` moves to it, `trunk-previous` to the one before. */
 export function historyWithRevision(
   history: History,
-  head: Omit<Tag, 'name' | 'description' | 'branch'>,
+  head: TagHead,
   tag: { readonly name: string; readonly description: string } | undefined,
 ): readonly Tag[] {
   const previous = history.tags.find(({ name }) => name === TRUNK);
-  const tags = history.tags.filter(({ name }) => name !== TRUNK && name !== TRUNK_PREVIOUS);
+  const tags = history.tags.filter((tag) => !isMaintainedTag(tag));
   if (previous !== undefined && previous.rootCatalog !== head.rootCatalog) {
     tags.push({ ...previous, name: TRUNK_PREVIOUS, description: 'default undo target' });
   } else {
     tags.push(...history.tags.filter(({ name }) => name === TRUNK_PREVIOUS));
   }
-  tags.push({ ...head, name: TRUNK, description: 'current HEAD', branch: '' });
+  tags.push(trunkOf(head));
   if (tag !== undefined) tags.push({ ...head, ...tag, branch: '' });
   return tags;
+}
+
+/**
+ * The tags when `head` has the tree of `target` again, as the reference has them: the target's name moves there, younger
+ * tags are removed, and there is nothing to go back to until the next publish. Throws UNSUPPORTED for one of a branch.
+ */
+export function historyAfterRollback(
+  history: History,
+  target: Tag,
+  head: TagHead,
+): { readonly tags: readonly Tag[]; readonly removed: readonly Tag[] } {
+  if (target.branch !== '') {
+    throw new ThimbleError(
+      'UNSUPPORTED',
+      `Cannot roll back to ${target.name}: it is on branch ${target.branch}`,
+    );
+  }
+  const isYounger = ({ branch, revision }: Tag) => branch === '' && revision > target.revision;
+  const named = history.tags.filter((tag) => !isMaintainedTag(tag));
+  const kept = named.filter((tag) => !isYounger(tag));
+  return {
+    tags: [...kept.map((tag) => (tag.name === target.name ? { ...tag, ...head } : tag)), trunkOf(head)],
+    removed: named.filter(isYounger),
+  };
+}
+
+/** The tags without those of these names. Throws NOT_FOUND, and USAGE for names that each publish maintains. */
+export function historyWithout(
+  history: History,
+  names: readonly string[],
+): { readonly kept: readonly Tag[]; readonly removed: readonly Tag[] } {
+  for (const name of names) {
+    if (isMaintainedTag({ name })) {
+      throw new ThimbleError('USAGE', `Cannot remove tag ${name}: it is maintained by each publish`);
+    }
+    findTag(history, name);
+  }
+  const isNamed = ({ name }: Tag) => names.includes(name);
+  return { kept: history.tags.filter((tag) => !isNamed(tag)), removed: history.tags.filter(isNamed) };
+}
+
+function trunkOf(head: TagHead): Tag {
+  return { ...head, name: TRUNK, description: 'current HEAD', branch: '' };
 }
 
 /** Throws USAGE for a name that cannot be one, CONFLICT for one that is taken. */
@@ -29,7 +83,7 @@ export function checkNewTag(history: History, name: string): void {
       hint: 'letters, digits and . _ + : @ -, starting with a letter or digit',
     });
   }
-  if (name === TRUNK || name === TRUNK_PREVIOUS) {
+  if (isMaintainedTag({ name })) {
     throw new ThimbleError('USAGE', `Cannot use ${name} as a tag: it is maintained by each publish`);
   }
   const existing = history.tags.find((tag) => tag.name === name);

@@ -1,11 +1,13 @@
 /**
- * Publishes a tree as the next revision of a repository. Order is everything: contents, catalogs from the leaves up,
+ * Changes what a repository has: a tree becomes its next revision, tags come and go. Order is everything: contents, catalogs from the leaves up,
  * history, then all of it to the disk, then the reference log, and last the manifest, in one rename. Whatever happens
  * before that rename, readers have the old revision, whole.
  */
 
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Selection } from '../client/repository.ts';
+import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import { CatalogReader, MAX_CATALOG_BYTES } from '../core/catalog/catalog-reader.ts';
 import { entriesOf } from '../core/catalog/counters.ts';
@@ -18,7 +20,15 @@ import {
   objectPath,
 } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
-import { decodeHistory, type History, MAX_HISTORY_BYTES } from '../core/history.ts';
+import {
+  decodeHistory,
+  findTag,
+  findTagByDate,
+  type History,
+  MAX_HISTORY_BYTES,
+  type Tag,
+  TRUNK_PREVIOUS,
+} from '../core/history.ts';
 import {
   formatManifest,
   MANIFEST_PATH,
@@ -28,26 +38,29 @@ import {
 } from '../core/manifest.ts';
 import type { Clock, Hashing, Inflating, Signatures } from '../core/ports.ts';
 import { formatSignedText } from '../core/signed-text.ts';
-import type { Tree, TreeEntry } from '../core/tree.ts';
+import type { Tree } from '../core/tree.ts';
 import { verifyManifestSignature } from '../core/trust.ts';
 import { type CatalogPlan, planCatalogs } from './catalog-plan.ts';
 import { catalogContents, hasContents, type StoredCatalog } from './catalog-rows.ts';
-import { encodeCatalog } from './catalog-writer.ts';
-import { type AddedContent, ContentPool } from './content-pool.ts';
+import { encodeCatalog, renewCatalog } from './catalog-writer.ts';
 import { ContentStore, type StoredContent } from './content-store.ts';
 import {
   checkNewTag,
   encodeHistory,
   encodeReflog,
+  historyAfterRollback,
+  historyWithout,
   historyWithRevision,
   type ReferenceType,
+  type TagHead,
 } from './history-writer.ts';
 import { type RepositoryKeys, signManifest } from './keys.ts';
 import { takeLock } from './lock.ts';
 import { openStorage } from './open-storage.ts';
 import type { RepositorySettings } from './repository-settings.ts';
 import type { Storage, StorageLocation } from './storage.ts';
-import { TreeIndex, type TreeNode } from './tree-index.ts';
+import { type StoredTree, type StoreTreeOptions, storeTree } from './store-tree.ts';
+import { TreeIndex } from './tree-index.ts';
 
 export const REFLOG_PATH = '.cvmfsreflog';
 
@@ -65,17 +78,8 @@ export interface PublishTarget {
   readonly folder: string;
 }
 
-export interface PublishProgress {
-  readonly entries: number;
-  readonly files: number;
-  readonly readBytes: number;
-  readonly phase: 'files' | 'catalogs' | 'signing';
-}
-
-export interface PublishOptions {
+export interface PublishOptions extends StoreTreeOptions {
   readonly tag?: { readonly name: string; readonly description: string } | undefined;
-  readonly onProgress?: (progress: PublishProgress) => void;
-  readonly threads?: number;
 }
 
 export interface PublishResult {
@@ -90,6 +94,14 @@ export interface PublishResult {
   /** Objects that were not there before, and their stored size. */
   readonly newObjects: number;
   readonly newBytes: number;
+}
+
+export interface RollbackResult {
+  readonly revision: number;
+  readonly rootCatalog: ContentHash;
+  /** What was rolled back to, as it was. */
+  readonly target: Tag;
+  readonly removedTags: readonly string[];
 }
 
 export class Publisher {
@@ -111,13 +123,77 @@ export class Publisher {
 
   /** Makes the tree the newest revision. Throws; then the storage is at the revision it had. */
   async publish(tree: Tree, options: PublishOptions = {}): Promise<PublishResult> {
-    return this.#locked(async () => {
-      const current = await this.#readManifest();
-      const history = await this.#readHistory(current.manifest);
+    return this.#change(async (current, history) => {
       // Before hours of work, not after.
       if (options.tag !== undefined) checkNewTag(history, options.tag.name);
-      const stored = await this.#storeTree(tree, options);
-      return this.#commit(current.manifest, history, stored, options);
+      const emptyFile = await this.#storeEmptyFile();
+      const stored = await storeTree(tree, this.#location, this.#target.settings, options);
+      return this.#commit(current, history, { ...stored, emptyFile }, options);
+    });
+  }
+
+  /** Gives a published snapshot a further name; revision and catalogs stay. Throws USAGE, CONFLICT, NOT_FOUND. */
+  async addTag(
+    tag: { readonly name: string; readonly description: string },
+    { rootHash, tag: name, dateSeconds }: Selection = {},
+  ): Promise<Tag> {
+    return this.#change(async (current, history) => {
+      checkNewTag(history, tag.name);
+      let hash = rootHash ?? current.rootCatalog;
+      if (name !== undefined) hash = findTag(history, name).rootCatalog;
+      if (dateSeconds !== undefined) hash = findTagByDate(history, dateSeconds).rootCatalog;
+      if (!(await this.#storage.has(objectPath(hash, 'C')))) {
+        throw new ThimbleError(
+          'NOT_FOUND',
+          `Cannot add tag ${tag.name}: there is no catalog ${hash} in ${this.#storage.name}`,
+        );
+      }
+      const added = { ...tag, ...headOf(await this.#openCatalog(hash)), branch: '' };
+      await this.#publishTags({ ...current, publishedSeconds: this.#nowSeconds(current) }, [
+        ...history.tags,
+        added,
+      ]);
+      return added;
+    });
+  }
+
+  /** Takes names away; the snapshots stay. All of them or none. Throws USAGE, NOT_FOUND. */
+  async removeTags(names: readonly string[]): Promise<readonly Tag[]> {
+    return this.#change(async (current, history) => {
+      const { removed, kept } = historyWithout(history, names);
+      await this.#publishTags({ ...current, publishedSeconds: this.#nowSeconds(current) }, kept);
+      return removed;
+    });
+  }
+
+  /** Publishes the tree of an older tag as the next revision. Throws NOT_FOUND, CONFLICT. */
+  async rollback(name: string = TRUNK_PREVIOUS): Promise<RollbackResult> {
+    return this.#change(async (current, history) => {
+      const target = findTag(history, name);
+      if (target.revision >= current.revision) {
+        throw new ThimbleError('CONFLICT', `Cannot roll back to ${name}: it is the newest revision already`);
+      }
+      const nowSeconds = this.#nowSeconds(current);
+      const old = await this.#openCatalog(target.rootCatalog);
+      const revision = current.revision + 1;
+      const bytes = renewCatalog(
+        old.bytes,
+        {
+          revision,
+          lastModifiedSeconds: nowSeconds,
+          previousRevision: current.rootCatalog,
+          ttlSeconds: this.#target.settings.ttlSeconds,
+        },
+        this.#scratch,
+      );
+      const rootCatalog = await this.#metadata.putMetadata('C', bytes);
+      const root = { rootCatalog, rootCatalogSizeBytes: bytes.length, revision };
+      const { tags, removed } = historyAfterRollback(history, target, {
+        ...root,
+        timestampSeconds: nowSeconds,
+      });
+      await this.#publishTags({ ...current, ...root, publishedSeconds: nowSeconds }, tags);
+      return { revision, rootCatalog, target, removedTags: removed.map((tag) => tag.name) };
     });
   }
 
@@ -149,73 +225,6 @@ export class Publisher {
     });
   }
 
-  // ---- contents ----
-
-  async #storeTree(tree: Tree, options: PublishOptions): Promise<StoredTree> {
-    const { settings } = this.#target;
-    const emptyFile = await this.#storeEmptyFile();
-    const pool = new ContentPool(this.#location, settings, options.threads);
-    try {
-      const index = new TreeIndex();
-      const byLink = new Map<string, AddedContent>();
-      let files = 0;
-      for await (const entry of tree.entries()) {
-        const node = index.add(entry);
-        const content = await this.#storeContent(pool, entry, byLink);
-        if (content !== undefined) {
-          files++;
-          content.stored.then(
-            (stored) => {
-              node.content = stored;
-            },
-            // `drain` reports the failure.
-            () => {},
-          );
-        }
-        options.onProgress?.({
-          phase: 'files',
-          entries: index.entries,
-          files,
-          readBytes: pool.counters().readBytes,
-        });
-      }
-      await pool.drain();
-      index.finish();
-      const { readBytes, newObjects, newBytes } = pool.counters();
-      options.onProgress?.({ phase: 'catalogs', entries: index.entries, files, readBytes });
-      return {
-        root: index.root,
-        emptyFile,
-        entries: index.entries,
-        fileBytes: readBytes,
-        newObjects,
-        newBytes,
-      };
-    } finally {
-      await pool.close();
-    }
-  }
-
-  /** Each file once, however many names it has. */
-  async #storeContent(
-    pool: ContentPool,
-    { path, content, linkKey }: TreeEntry,
-    byLink: Map<string, AddedContent>,
-  ): Promise<AddedContent | undefined> {
-    const known = linkKey === undefined ? undefined : byLink.get(linkKey);
-    if (known !== undefined && content?.kind !== 'stream') return known;
-    if (content !== undefined) {
-      const added = await pool.add(content);
-      if (linkKey !== undefined) byLink.set(linkKey, added);
-      return added;
-    }
-    if (linkKey === undefined) return undefined;
-    throw new ThimbleError(
-      'FORMAT',
-      `Cannot publish ${displayBytes(path)}: the file it is a hard link of does not come before it`,
-    );
-  }
-
   async #storeEmptyFile(): Promise<StoredContent> {
     return { sizeBytes: 0, hash: await this.#metadata.putContent('', new Uint8Array(0)), chunks: [] };
   }
@@ -225,15 +234,14 @@ export class Publisher {
   async #commit(
     current: Manifest,
     history: History,
-    tree: StoredTree,
+    tree: StoredTree & { readonly emptyFile: StoredContent },
     options: PublishOptions,
   ): Promise<PublishResult> {
     const { settings } = this.#target;
-    const { clock } = this.#ports;
     const plan = planCatalogs(tree.root, settings.catalogs, tree.emptyFile);
     const previous =
       current.rootCatalog === NULL_HASH ? undefined : await this.#openCatalog(current.rootCatalog);
-    const nowSeconds = Math.max(clock.unixSeconds(), current.publishedSeconds ?? 0);
+    const nowSeconds = this.#nowSeconds(current);
     const root = await this.#storeCatalogs(plan, previous, current.revision + 1, nowSeconds);
     const isSame = root.hash === current.rootCatalog;
     const result = {
@@ -246,24 +254,10 @@ export class Publisher {
     };
     if (result.changed) {
       options.onProgress?.({ phase: 'signing', entries: tree.entries, files: 0, readBytes: tree.fileBytes });
-      const head = {
-        rootCatalog: root.hash,
-        rootCatalogSizeBytes: root.sizeBytes,
-        revision: result.revision,
-        timestampSeconds: nowSeconds,
-      };
-      const tags = historyWithRevision(history, head, options.tag);
-      const historyFile = encodeHistory(settings.fqrn, tags, current.history, this.#scratch);
-      await this.#sign({
-        ...current,
-        rootCatalog: root.hash,
-        rootCatalogSizeBytes: root.sizeBytes,
-        ttlSeconds: settings.ttlSeconds,
-        revision: result.revision,
-        certificate: await this.#metadata.putMetadata('X', this.#target.keys.certificate),
-        history: await this.#metadata.putMetadata('H', historyFile),
-        publishedSeconds: nowSeconds,
-      });
+      const { revision } = result;
+      const head = { rootCatalog: root.hash, rootCatalogSizeBytes: root.sizeBytes, revision };
+      const tags = historyWithRevision(history, { ...head, timestampSeconds: nowSeconds }, options.tag);
+      await this.#publishTags({ ...current, ...head, publishedSeconds: nowSeconds }, tags);
     }
     const { newObjects, newBytes } = this.#metadata.counters;
     return { ...result, newObjects: tree.newObjects + newObjects, newBytes: tree.newBytes + newBytes };
@@ -303,6 +297,18 @@ export class Publisher {
     );
     const hash = await this.#metadata.putMetadata('C', bytes);
     return { path, hash, sizeBytes: bytes.length, counters: contents.counters };
+  }
+
+  /** What every change ends with: the tags, then a manifest that names them. */
+  async #publishTags(manifest: Manifest, tags: readonly Tag[]): Promise<void> {
+    const { settings, keys } = this.#target;
+    const history = encodeHistory(settings.fqrn, tags, manifest.history, this.#scratch);
+    await this.#sign({
+      ...manifest,
+      ttlSeconds: settings.ttlSeconds,
+      certificate: await this.#metadata.putMetadata('X', keys.certificate),
+      history: await this.#metadata.putMetadata('H', history),
+    });
   }
 
   async #sign(manifest: Manifest): Promise<void> {
@@ -367,7 +373,7 @@ export class Publisher {
 
   async #openCatalog(hash: ContentHash): Promise<OpenCatalog> {
     const bytes = await this.#load(hash, 'C', MAX_CATALOG_BYTES);
-    return { hash, sizeBytes: bytes.length, reader: CatalogReader.open(bytes) };
+    return { hash, sizeBytes: bytes.length, bytes, reader: CatalogReader.open(bytes) };
   }
 
   async #load(hash: ContentHash, type: ObjectType, limitBytes: number): Promise<Uint8Array> {
@@ -382,6 +388,19 @@ export class Publisher {
   }
 
   // ---- order ----
+
+  /** Time does not go back, whatever the clock does. */
+  #nowSeconds(current: Manifest): number {
+    return Math.max(this.#ports.clock.unixSeconds(), current.publishedSeconds ?? 0);
+  }
+
+  /** Changes what is published now. */
+  async #change<T>(action: (current: Manifest, history: History) => Promise<T>): Promise<T> {
+    return this.#locked(async () => {
+      const { manifest } = await this.#readManifest();
+      return action(manifest, await this.#readHistory(manifest));
+    });
+  }
 
   async #locked<T>(action: () => Promise<T>): Promise<T> {
     const release = takeLock(join(this.#target.folder, 'publish.lock'), this.#target.settings.fqrn);
@@ -400,17 +419,26 @@ export class Publisher {
   }
 }
 
-interface StoredTree {
-  readonly root: TreeNode;
-  readonly emptyFile: StoredContent;
-  readonly entries: number;
-  readonly fileBytes: number;
-  readonly newObjects: number;
-  readonly newBytes: number;
-}
-
 interface OpenCatalog {
   readonly hash: ContentHash;
   readonly sizeBytes: number;
+  readonly bytes: Uint8Array;
   readonly reader: CatalogReader;
+}
+
+/** What a tag says of a root catalog. Throws USAGE for a nested one. */
+function headOf({ hash, sizeBytes, reader }: OpenCatalog): TagHead {
+  if (reader.rootPrefix !== '') {
+    throw new ThimbleError(
+      'USAGE',
+      `Cannot add a tag to ${hash}: it is the catalog of ${displayBytes(reader.rootPrefix)}`,
+    );
+  }
+  const property = (name: string) => Number(reader.properties.get(name as ByteString) ?? 0);
+  return {
+    rootCatalog: hash,
+    rootCatalogSizeBytes: sizeBytes,
+    revision: property('revision'),
+    timestampSeconds: property('last_modified'),
+  };
 }

@@ -55,6 +55,7 @@ for (const args of [
   ['repo', 'create', '--help'],
   ['repo', '--help'],
   ['tag', 'list', '-h'],
+  ['diff', '--help'],
 ]) {
   test(`"thimble ${args.join(' ')}" prints help to stdout and succeeds`, async () => {
     const { status, stdout, stderr } = await thimble(args);

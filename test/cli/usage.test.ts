@@ -30,6 +30,16 @@ const REFUSED: readonly { args: readonly string[]; names: string; hint: string }
   { args: ['publish', 'no-dot', '.'], names: '"no-dot"', hint: 'letters, digits' },
   { args: ['publish', 'a.b', '.', '--message', 'x'], names: 'message without a tag', hint: '--tag NAME' },
   { args: ['repo', 'create', 'a..b', '--storage', 'x'], names: '"a..b"', hint: 'letters, digits' },
+  {
+    args: ['dump', 'http://a/b.c', '--variable', 'NAME'],
+    names: '"NAME" as a variable',
+    hint: 'NAME=VALUE',
+  },
+  {
+    args: ['dump', 'http://a/b.c', '--external-server', '/srv/data'],
+    names: '"/srv/data"',
+    hint: 'http://',
+  },
   { args: ['tag', 'list', 'no-dot'], names: '"no-dot"', hint: 'ends with the name' },
   { args: ['serve'], names: 'no repositories here', hint: 'thimble repo create' },
 ];

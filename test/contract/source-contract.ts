@@ -50,6 +50,42 @@ export function testSource(
     });
   }
 
+  for (const [offset, length] of [
+    [0, 1],
+    [1_000_000, 1_500_000],
+    [2_999_999, 2],
+  ] as const) {
+    test(`${name} gives ${length} bytes from ${offset}`, options, async (t) => {
+      const source = await open(t);
+      const file = await source.open(LARGE, { ...openOptions(), range: { offset, length } });
+      const wanted = (SOURCE_FILES as Readonly<Record<string, Buffer>>)[LARGE]!.subarray(
+        offset,
+        offset + length,
+      );
+      if (file.sizeBytes !== undefined) assert.equal(file.sizeBytes, wanted.length);
+      assert.ok(wanted.equals(await readWhole(file, length)));
+      file.close();
+    });
+  }
+
+  test(`${name} says whether files are there, and their sizes, without giving them`, options, async (t) => {
+    const source = await open(t);
+    const headOnly = { ...openOptions(), headOnly: true };
+    // More than one over each connection: nothing of a body may be left on it.
+    for (let round = 0; round < 3; round++) {
+      for (const [path, content] of Object.entries(SOURCE_FILES)) {
+        const file = await source.open(path, headOnly);
+        if (file.sizeBytes !== undefined) assert.equal(file.sizeBytes, content.length);
+        file.close();
+      }
+      await assert.rejects(source.open(`data/ff/${'f'.repeat(38)}`, headOnly), { code: 'NOT_FOUND' });
+    }
+    assert.equal(
+      Buffer.from(await readWhole(await source.open(OBJECT, openOptions()), 100)).toString(),
+      'an object',
+    );
+  });
+
   for (const [what, path] of [
     ['an object', `data/ff/${'f'.repeat(38)}`],
     ['a file at the top', '.cvmfswhitelist'],

@@ -6,6 +6,7 @@ import { mkdirSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { deflateSync } from 'node:zlib';
+import { EXIT_CODES } from '../../src/cli/exit-codes.ts';
 import { cacheIdOf } from '../../src/client/cache.ts';
 import { Objects } from '../../src/client/objects.ts';
 import { Servers } from '../../src/client/servers.ts';
@@ -17,8 +18,10 @@ import { FolderSource } from '../../src/node/folder-source.ts';
 import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
 import { cacheId, put, readAll } from '../contract/cache-contract.ts';
+import { fixturePath, unpackFixture } from '../support/fixtures.ts';
 import { needs } from '../support/needs.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { thimble } from '../support/thimble.ts';
 
 const MIB = 1024 * 1024;
 
@@ -117,6 +120,19 @@ test('a cache folder cannot be opened on a read-only disk, which is said as STOR
   execFileSync('mount', ['-o', 'remount,ro', disk]);
   assert.throws(() => FolderCache.open(join(disk, 'cache'), MIB), { code: 'STORAGE', hint: /--cache/ });
 });
+
+for (const where of [[], ['--foreground']]) {
+  const command = ['mount', ...where].join(' ');
+  test(`"thimble ${command}" fails at once with STORAGE where no cache folder can be made`, async (t) => {
+    const scratch = scratchFolder(t);
+    const repository = unpackFixture('history', scratch);
+    const key = fixturePath('history/history.peer.test.pub');
+    const args = ['mount', repository, scratch, '--key', key, '--cache', '/proc/none', ...where];
+    const { status, stderr } = await thimble(args, { timeoutMs: 20_000 });
+    assert.equal(status, EXIT_CODES.STORAGE, stderr);
+    assert.match(stderr, /^error: .*\/proc\/none.*\nhint: give another/);
+  });
+}
 
 test('objects can be read on a disk that has become read-only', needs('root'), (t) => {
   const folder = scratchFolder(t);

@@ -11,8 +11,10 @@ import {
   unpackFixture,
 } from '../support/fixtures.ts';
 import { assertGolden } from '../support/golden.ts';
+import { needs } from '../support/needs.ts';
 import { scratchFolder } from '../support/scratch.ts';
 import { thimble, thimbleJson } from '../support/thimble.ts';
+import { startNginx } from '../support/web-servers.ts';
 
 interface Dump {
   readonly fqrn: string;
@@ -23,33 +25,54 @@ interface Dump {
 
 interface Case {
   readonly name: string;
-  readonly manifest: string;
+  readonly manifest?: string;
+  readonly archive?: string;
   readonly args?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
 }
 
-const WITH_VARIABLE = { PEER_FIXTURE_VAR: 'varvalue' };
+const WITH_VARIABLE = ['--variable', 'PEER_FIXTURE_VAR=varvalue'];
+/** Is not shown: what links show is named. */
+const env = { PEER_FIXTURE_VAR: 'of the environment' };
+const BEFORE_ROLLBACK = { name: 'history', archive: 'repo-before-rollback.tar.zst' };
 const CASES: readonly Case[] = [
-  { name: 'basic', manifest: 'manifest.json', env: WITH_VARIABLE },
+  { name: 'basic', args: WITH_VARIABLE },
   { name: 'basic', manifest: 'manifest-novar.json' },
-  { name: 'shake128', manifest: 'manifest.json', env: WITH_VARIABLE },
-  { name: 'history', manifest: 'manifest.json', env: WITH_VARIABLE },
-  { name: 'history', manifest: 'manifest-v1.json', args: ['--tag', 'v1'], env: WITH_VARIABLE },
-  { name: 'history', manifest: 'manifest-v2.json', args: ['--tag', 'v2'], env: WITH_VARIABLE },
+  { name: 'shake128', args: WITH_VARIABLE },
+  { name: 'nocompress', args: WITH_VARIABLE },
+  { name: 'overlay', args: WITH_VARIABLE },
+  { name: 'history' },
+  { name: 'history', manifest: 'manifest-v1.json', args: ['--tag', 'v1'] },
+  { name: 'history', manifest: 'manifest-v2.json', args: ['--tag', 'v2'] },
+  { ...BEFORE_ROLLBACK, manifest: 'manifest-before-rollback-v2.json', args: ['--tag', 'v2'] },
+  { ...BEFORE_ROLLBACK, manifest: 'manifest-before-rollback-v3.json', args: ['--tag', 'v3'] },
+  { ...BEFORE_ROLLBACK, manifest: 'manifest-before-rollback-v4.json', args: ['--tag', 'v4'] },
 ];
 
 /** What the reference client tells in its magic attributes, which has no field of its own in a dump. */
 function comparable(entry: DumpedEntry): Record<string, unknown> {
-  const { hash, compression, chunks, rawlink, catalog, ...fields } = entry;
+  const { hash, compression, chunks, rawlink, catalog, external, ...fields } = entry;
   if (entry.type === 'symlink') return { ...fields, magic: { rawlink: rawlink ?? entry.target } };
   if (entry.type !== 'file') return fields;
   const magic = {
-    ...(hash === undefined ? {} : { hash, lhash: hash }),
+    ...(hash === undefined ? {} : { hash }),
+    ...(hash !== undefined && compression === 'zlib' && chunks === undefined ? { lhash: hash } : {}),
     chunks: String(chunks?.length ?? 1),
     compression,
-    external_file: '0',
+    external_file: external ? '1' : '0',
   };
   return { ...fields, magic };
+}
+
+/**
+ * `lhash` is what the reference gets when it compresses the content in its cache anew. That is the hash for compressed
+ * files; for others it says nothing of the repository.
+ */
+function expected(entry: FixtureEntry): Record<string, unknown> {
+  const { magic, ...fields } = entry as { magic?: Record<string, string> };
+  if (magic === undefined || (magic['compression'] === 'zlib' && magic['chunks'] === '1'))
+    return { ...entry };
+  const { lhash, ...rest } = magic;
+  return { ...fields, magic: rest };
 }
 
 const keyOf = (entry: FixtureEntry | DumpedEntry) => entry.path ?? `base64:${entry.path_b64}`;
@@ -60,19 +83,37 @@ function assertAgrees(dump: Dump, manifest: FixtureManifest): void {
   assert.equal(String(dump.revision), manifest.revision);
   const found = new Map(dump.entries.map((entry) => [keyOf(entry), comparable(entry)]));
   assert.deepEqual([...found.keys()].sort(), manifest.entries.map(keyOf).sort());
-  for (const entry of manifest.entries) assert.deepEqual(found.get(keyOf(entry)), entry, keyOf(entry));
+  for (const entry of manifest.entries)
+    assert.deepEqual(found.get(keyOf(entry)), expected(entry), keyOf(entry));
 }
 
 describe('repositories of the reference implementation', () => {
-  for (const { name, manifest: file, args = [], env = {} } of CASES) {
+  for (const { name, manifest: file = 'manifest.json', archive, args = [] } of CASES) {
     test(`dump agrees with ${name}/${file} in every field`, async (t) => {
       const manifest = fixtureManifest(name, file);
-      const folder = unpackFixture(name, scratchFolder(t));
+      const folder = unpackFixture(name, scratchFolder(t), archive);
       const key = fixturePath(join(name, `${manifest.fqrn}.pub`));
       const dump = await thimbleJson<Dump>(['dump', folder, '--key', key, '--content', ...args], { env });
       assertAgrees(dump, manifest);
     });
   }
+
+  test(
+    'dump agrees with external/manifest.json in every field, files from a web server',
+    needs('nginx'),
+    async (t) => {
+      const scratch = scratchFolder(t);
+      const folder = unpackFixture('external', scratch);
+      const data = unpackFixture('external', scratch, 'external-data.tar.zst', 'ext-data/external.peer.test');
+      const key = fixturePath('external/external.peer.test.pub');
+      const url = await startNginx(t, 'ext-data', data);
+      const args = ['dump', folder, '--key', key, '--content'];
+      assertAgrees(await thimbleJson<Dump>([...args, '--external-server', url]), fixtureManifest('external'));
+      const { entries } = await thimbleJson<Dump>(args);
+      const files = entries.filter((entry) => entry.type === 'file');
+      assert.ok(files.every(({ external, sha256 }) => external && sha256 === undefined));
+    },
+  );
 });
 
 describe('repositories made from the format document', () => {

@@ -108,7 +108,10 @@ export interface ClientOptions {
 }
 
 /** A client of the repository. */
-export function openClient(published: PublishedRepository, options: ClientOptions = {}) {
+export function openClient(
+  published: Pick<PublishedRepository, 'fqrn' | 'storage' | 'publicKey'>,
+  options: ClientOptions = {},
+) {
   const sources = options.sources ?? [new FolderSource(published.storage)];
   const servers = new Servers(sources, { clock: nodeClock, random: nodeRandom }, options.retries);
   const cache = options.cache ?? new MemoryCache(1e9);

@@ -61,6 +61,8 @@ export interface PublisherRepository {
   /** Of the publisher alone. */
   readonly folder: string;
   readonly clock: Clock & { seconds: number };
+  /** For one change. */
+  publisher(): Publisher;
   publish(tree: Tree, options?: PublishOptions): Promise<PublishResult>;
   /** What clients read now; or with a root hash, of that snapshot. */
   read(rootHash?: ContentHash): Promise<Map<string, Described>>;
@@ -87,16 +89,17 @@ export async function publisherRepository(
   makeStorage(storage);
   // Clients compare with the time of this machine.
   await writeWhitelist(settings, keys, { ...ports, clock: nodeClock });
-  await new Publisher({ settings, keys, folder }, ports).publishFirst(Buffer.from('{}\n'));
+  // A publisher counts for one publish.
+  const publisher = () => new Publisher({ settings, keys, folder }, ports);
+  await publisher().publishFirst(Buffer.from('{}\n'));
   return {
     settings,
     storage,
     publicKey,
     folder,
     clock,
-    // A publisher counts for one publish.
-    publish: (tree, options = {}) =>
-      new Publisher({ settings, keys, folder }, ports).publish(tree, { threads: 1, ...options }),
+    publisher,
+    publish: (tree, options = {}) => publisher().publish(tree, { threads: 1, ...options }),
     read: (rootHash) => readRepository(storage, publicKey, rootHash),
     manifest: () => readManifest(storage),
     objects: () => objectsOf(storage),

@@ -1,17 +1,18 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
+import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { type ErrorCode, errorCodeOf, messageOf, ThimbleError } from '../../core/errors.ts';
 import { findMount, MOUNT_TYPE, unmountFuse } from '../../node/fuse-mount.ts';
 import { lineLog } from '../../node/log.ts';
+import { makeFolder } from '../../node/make-folder.ts';
 import { openRepository } from '../../node/repository-access.ts';
 import { mountSnapshot } from '../../node/snapshot-mount.ts';
-import { addReaderOptions, type ReaderOptions, selectionOf } from '../reader-options.ts';
-import { defaultCacheFolder, parseCount, parseSize, processVariables, resolveAddress } from '../settings.ts';
+import { addContentOptions, type ContentOptions, selectionOf, symlinkVariables } from '../reader-options.ts';
+import { defaultCacheFolder, parseCount, parseSize, resolveAddress } from '../settings.ts';
 import { printResult } from '../terminal.ts';
 
-interface MountCommandOptions extends ReaderOptions {
+interface MountCommandOptions extends ContentOptions {
   readonly cache?: string;
   readonly cacheSize: string;
   readonly suid?: boolean;
@@ -43,7 +44,7 @@ interface MountResult {
 }
 
 export function configure(command: Command): void {
-  addReaderOptions(
+  addContentOptions(
     command
       .argument('<source>', 'address, storage folder or name of a repository')
       .argument('<folder>', 'where to mount it'),
@@ -57,7 +58,7 @@ export function configure(command: Command): void {
     .option('--log <file>', 'log of the background process (default: thimble.log beside the cache)')
     .addHelpText(
       'after',
-      '\nExamples:\n  thimble mount http://host:8000/cvmfs/os.example.org /mnt/os --key os.example.org.pub\n  thimble mount os.example.org /mnt/os --tag v1\n  thimble mount os.example.org /mnt/os --date 2026-11-01',
+      '\nExamples:\n  thimble mount http://host:8000/cvmfs/os.example.org /mnt/os --key os.example.org.pub\n  thimble mount os.example.org /mnt/os --tag v1\n  thimble mount os.example.org /mnt/os --date 2026-11-01\n  thimble mount os.example.org /mnt/os --variable ARCH=x86_64 --external-server http://host/data',
     )
     .action(async (source: string, folder: string, _: unknown, self: Command) => {
       const options = self.optsWithGlobals<MountCommandOptions>();
@@ -71,6 +72,7 @@ async function serveMount(source: string, folder: string, options: MountCommandO
   try {
     const address = resolveAddress(source, options, options);
     const selection = selectionOf(options);
+    const variables = symlinkVariables(options, address.fqrn);
     checkMountpoint(folder);
     const cacheRoot = options.cache ?? defaultCacheFolder();
     const cacheFolder = cacheRoot === 'none' ? undefined : join(cacheRoot, 'objects');
@@ -88,7 +90,7 @@ async function serveMount(source: string, folder: string, options: MountCommandO
       dev: options.dev ?? false,
       workerFile: new URL('../mount-worker.ts', import.meta.url),
       cacheFolder,
-      variables: { ...processVariables(), CVMFS_FQRN: address.fqrn },
+      variables,
       log,
     });
     const result = { fqrn: address.fqrn, folder, ...snapshot, pid: process.pid };
@@ -173,7 +175,7 @@ function isDead(mountpoint: string): boolean {
 
 function openLog(path: string): number {
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     return openSync(path, 'a');
   } catch (error) {
     throw new ThimbleError('STORAGE', `Cannot write log file ${path}`, {

@@ -2,14 +2,12 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { ThimbleError } from '../../core/errors.ts';
-import { parseFqrn } from '../../core/fqrn.ts';
 import type { Tree } from '../../core/tree.ts';
 import { FolderTree } from '../../publish/folder-tree.ts';
-import { loadKeys } from '../../publish/keys.ts';
-import { Publisher, type PublishProgress, type PublishResult } from '../../publish/publisher.ts';
+import type { PublishResult } from '../../publish/publisher.ts';
+import type { PublishProgress } from '../../publish/store-tree.ts';
 import { TarTree } from '../../publish/tar-tree.ts';
-import { publisherPorts } from '../publisher-ports.ts';
-import { registry } from '../settings.ts';
+import { openPublisher } from '../publisher-ports.ts';
 import { formatBytes, formatCount, type GlobalOptions, printResult, withProgress } from '../terminal.ts';
 
 interface PublishCommandOptions extends GlobalOptions {
@@ -48,11 +46,7 @@ export async function publishTree(
   if (options.message !== undefined && options.tag === undefined) {
     throw new ThimbleError('USAGE', 'Cannot keep a message without a tag', { hint: 'give --tag NAME too' });
   }
-  const fqrn = parseFqrn(name);
-  const known = registry(options);
-  const settings = known.load(fqrn);
-  const folder = known.folderOf(fqrn);
-  const publisher = new Publisher({ settings, keys: loadKeys(folder, fqrn), folder }, publisherPorts);
+  const publisher = openPublisher(name, options);
   const tag =
     options.tag === undefined ? undefined : { name: options.tag, description: options.message ?? '' };
   return withProgress(

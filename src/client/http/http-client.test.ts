@@ -35,7 +35,7 @@ async function bodyOf(answer: HttpResponse): Promise<string> {
 }
 
 async function fetchText(client: HttpClient, request: HttpRequest): Promise<string> {
-  return bodyOf(await client.get(request));
+  return bodyOf(await client.send(request));
 }
 
 const sends =
@@ -80,7 +80,7 @@ for (const [what, head] of [
   test(`get() reads the body of ${what} to the end of the connection`, async (t) => {
     const server = await startRawServer(t, sends(`${head}hello`, true));
     const client = clientFor(t);
-    const answer = await client.get(requestTo(server.port));
+    const answer = await client.send(requestTo(server.port));
     assert.equal(answer.sizeBytes, undefined);
     assert.equal(await bodyOf(answer), 'hello');
     assert.equal(await fetchText(client, requestTo(server.port)), 'hello');
@@ -96,7 +96,7 @@ for (const [status, sent] of [
     const server = await startRawServer(t, sends(sent));
     const client = clientFor(t);
     for (let i = 0; i < 2; i++) {
-      const answer = await client.get(requestTo(server.port));
+      const answer = await client.send(requestTo(server.port));
       assert.equal(answer.status, status);
       assert.equal(await bodyOf(answer), '');
     }
@@ -109,7 +109,7 @@ test('get() answers with status and headers, whatever the status', async (t) => 
     t,
     sends(response('moved', '302 Found', ['Location: http://elsewhere/', 'X-Spaces:   a b  '])),
   );
-  const answer = await clientFor(t).get(requestTo(server.port));
+  const answer = await clientFor(t).send(requestTo(server.port));
   assert.equal(answer.status, 302);
   assert.equal(answer.headers.get('location'), 'http://elsewhere/');
   assert.equal(answer.headers.get('x-spaces'), 'a b');
@@ -239,7 +239,7 @@ test('get() fails when the connection is reset within the body', async (t) => {
   const server = await startRawServer(t, (socket) => {
     socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello');
   });
-  const answer = await clientFor(t).get(requestTo(server.port));
+  const answer = await clientFor(t).send(requestTo(server.port));
   assert.equal(Buffer.from((await answer.next())!).toString(), 'hello');
   await server.stop();
   await assert.rejects(answer.next(), { code: 'NETWORK' });
@@ -256,9 +256,12 @@ test('get() fails when the connection is reset ahead of the header', async (t) =
 
 test('get() fails when nothing listens, and when the name does not exist', async (t) => {
   const client = clientFor(t);
-  await assert.rejects(client.get(requestTo(await freePort())), { code: 'NETWORK', message: /ECONNREFUSED/ });
+  await assert.rejects(client.send(requestTo(await freePort())), {
+    code: 'NETWORK',
+    message: /ECONNREFUSED/,
+  });
   const target = { host: 'no-such-host.invalid', port: 80, tls: false };
-  await assert.rejects(client.get(requestTo(80, { target })), { code: 'NETWORK' });
+  await assert.rejects(client.send(requestTo(80, { target })), { code: 'NETWORK' });
 });
 
 // ---- limits on waiting ----
@@ -322,7 +325,7 @@ for (const [what, head] of [
 test('get() does not even connect when the deadline has passed', async (t) => {
   const server = await startRawServer(t, sends(response('hello')));
   const deadlineMs = nodeClock.monotonicMs();
-  await assert.rejects(clientFor(t).get(requestTo(server.port, { deadlineMs })), {
+  await assert.rejects(clientFor(t).send(requestTo(server.port, { deadlineMs })), {
     code: 'NETWORK',
     message: /out of time/,
   });
@@ -334,7 +337,7 @@ test('get() does not even connect when the deadline has passed', async (t) => {
 test('get() uses a connection again only when the body was read to its end', async (t) => {
   const server = await startRawServer(t, sends(response('hello')));
   const client = clientFor(t);
-  const abandoned = await client.get(requestTo(server.port));
+  const abandoned = await client.send(requestTo(server.port));
   abandoned.close();
   abandoned.close();
   assert.equal(await abandoned.next(), undefined);
@@ -429,7 +432,7 @@ test('get() fails at the deadline when all connections stay busy, and leaves the
   const client = clientFor(t, { maxConnectionsPerHost: 1, stallTimeoutMs: 10_000 });
   const first = fetchText(client, requestTo(server.port));
   const deadlineMs = nodeClock.monotonicMs() + 50;
-  await assert.rejects(client.get(requestTo(server.port, { deadlineMs })), {
+  await assert.rejects(client.send(requestTo(server.port, { deadlineMs })), {
     code: 'NETWORK',
     message: /all connections are busy/,
   });
@@ -451,7 +454,7 @@ test('get() lets the next one connect when a connection cannot be had', async ()
   };
   const client = new HttpClient(sockets, new ManualClock(), { maxConnectionsPerHost: 1 });
   const request = requestTo(1, { deadlineMs: 1e9 });
-  const outcomes = await Promise.allSettled([client.get(request), client.get(request), client.get(request)]);
+  const outcomes = await Promise.allSettled([client.send(request), client.get(request), client.get(request)]);
   assert.deepEqual(
     outcomes.map(({ status }) => status),
     Array(3).fill('rejected'),
@@ -481,15 +484,15 @@ test('get() leaves no timer behind', async () => {
   const request = requestTo(1, { deadlineMs: 1e9 });
   await fetchText(client, request);
   client.close();
-  await assert.rejects(client.get(request), { code: 'NETWORK' });
-  (await client.get(request)).close();
+  await assert.rejects(client.send(request), { code: 'NETWORK' });
+  (await client.send(request)).close();
   assert.equal(clock.timers, 0);
 });
 
 test('close() closes idle connections at once and used ones when they are given back', async (t) => {
   const server = await startRawServer(t, sends(response('hello')));
   const client = clientFor(t);
-  const busy = await client.get(requestTo(server.port));
+  const busy = await client.send(requestTo(server.port));
   assert.equal(await fetchText(client, requestTo(server.port)), 'hello');
   client.close();
   assert.equal(await bodyOf(busy), 'hello');

@@ -30,6 +30,8 @@ export const DEFAULT_HTTP_OPTIONS: HttpOptions = {
 };
 
 export interface HttpRequest {
+  /** GET where nothing else is said. */
+  readonly method?: 'GET' | 'HEAD';
   readonly target: SocketTarget;
   /** `Host` header. */
   readonly authority: string;
@@ -44,7 +46,7 @@ export interface HttpResponse {
   readonly status: number;
   /** Names in lower case. */
   readonly headers: ReadonlyMap<string, string>;
-  /** Length of the body, where the server says it. */
+  /** Length of the body, where the server says it; also of that which a HEAD request does not get. */
   readonly sizeBytes: number | undefined;
   /** The next piece of the body, `undefined` at its end. Throws NETWORK. */
   next(): Promise<Bytes | undefined>;
@@ -67,8 +69,8 @@ export class HttpClient {
     this.#options = { ...DEFAULT_HTTP_OPTIONS, ...options };
   }
 
-  /** Sends a GET and answers when the header is here. Throws NETWORK. */
-  async get(request: HttpRequest): Promise<HttpResponse> {
+  /** Sends a request and answers when the header is here. Throws NETWORK. */
+  async send(request: HttpRequest): Promise<HttpResponse> {
     const host = this.#host(request.target);
     for (;;) {
       const channel = await host.acquire(request.deadlineMs);
@@ -223,13 +225,14 @@ class Channel {
     this.#deadlineMs = request.deadlineMs;
     this.#progressMs = this.#clock.monotonicMs();
     this.#watch();
-    let text = `GET ${request.resource} HTTP/1.1\r\nHost: ${request.authority}\r\nUser-Agent: ${userAgent}\r\n`;
+    const { method = 'GET', resource } = request;
+    let text = `${method} ${resource} HTTP/1.1\r\nHost: ${request.authority}\r\nUser-Agent: ${userAgent}\r\n`;
     for (const [name, value] of Object.entries(request.headers ?? {})) text += `${name}: ${value}\r\n`;
     this.#connection.write(encodeUtf8(`${text}\r\n`));
     let head = await this.#readHead();
     // 1xx responses are interim; the real one follows.
     while (head.status < 200) head = await this.#readHead();
-    return this.#response(head);
+    return this.#response(head, method === 'HEAD');
   }
 
   close(): void {
@@ -332,21 +335,19 @@ class Channel {
     return this.#buffer.subarray(start, this.#at);
   }
 
-  #response({ status, headers, persistent }: Head): HttpResponse {
+  #response({ status, headers, persistent }: Head, isHead: boolean): HttpResponse {
     const chunked = /(^|,)\s*chunked\s*$/i.test(headers.get('transfer-encoding') ?? '');
     const lengthText = headers.get('content-length');
-    const hasNoBody = status === 204 || status === 304;
-    const sizeBytes = hasNoBody
-      ? 0
-      : chunked || lengthText === undefined
-        ? undefined
-        : parseLength(lengthText);
+    const hasNoBody = isHead || status === 204 || status === 304;
+    const declaredBytes = chunked || lengthText === undefined ? undefined : parseLength(lengthText);
+    const sizeBytes = hasNoBody ? 0 : declaredBytes;
     const keepAlive = persistent && (chunked || sizeBytes !== undefined);
-    const next = chunked
-      ? this.#chunkedBody()
-      : sizeBytes !== undefined
-        ? this.#sizedBody(sizeBytes)
-        : this.#openBody();
+    const next =
+      chunked && !hasNoBody
+        ? this.#chunkedBody()
+        : sizeBytes !== undefined
+          ? this.#sizedBody(sizeBytes)
+          : this.#openBody();
     let ended = false;
     const finish = () => {
       if (ended) return;
@@ -360,7 +361,7 @@ class Channel {
     return {
       status,
       headers,
-      sizeBytes,
+      sizeBytes: isHead ? declaredBytes : sizeBytes,
       next: async () => {
         if (ended) return undefined;
         try {

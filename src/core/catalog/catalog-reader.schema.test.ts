@@ -75,20 +75,50 @@ test('CatalogReader reads a newer revision of schema 2.5, with columns and table
   assert.equal(reader.row.mtimeNs, 3);
 });
 
-for (const schema of ['2.6', '2.3', '3.0', '1.0', '', 'newest']) {
-  test(`CatalogReader refuses schema ${JSON.stringify(schema)}`, () => {
-    assert.throws(() => openCatalog({ schema }), { ...UNSUPPORTED, message: /schema/ });
+const LEGACY = {
+  catalog: without(TABLES.catalog, 'uid', 'gid', 'mtimens').replace(/\s*xattr BLOB,/, ''),
+  nested: SIZELESS,
+  chunks: '',
+  bind: '',
+  statistics: '',
+};
+
+for (const [why, schema, sql] of [
+  ['schema 1.0', '1.0', ''],
+  ['schema 1.2', '1.2', ''],
+  ['a catalog without a schema', '', "DELETE FROM properties WHERE key = 'schema'"],
+] as const) {
+  test(`CatalogReader reads ${why}: no hard links, owners, attributes, nanoseconds, chunks and counters`, () => {
+    assert.doesNotMatch(LEGACY.catalog, /uid|xattr|mtimens/);
+    const reader = openCatalog({
+      schema,
+      revision: '7',
+      tables: LEGACY,
+      ...withEntries(entry('/a', { hardlinks: 2 ** 40, mtime: 5, hash: Buffer.from(HASH, 'hex'), size: 9 })),
+      sql: `ALTER TABLE catalog RENAME COLUMN hardlinks TO inode; ${sql}`,
+    });
+    assert.ok(reader.find(keyOf('/a')));
+    const { linkCount, hardlinkGroup, uid, gid, mtimeSeconds, mtimeNs, hasXattrs, hash, sizeBytes } =
+      reader.row;
+    assert.deepEqual([linkCount, hardlinkGroup, uid, gid], [1, 0, 0, 0]);
+    assert.deepEqual([mtimeSeconds, mtimeNs, hasXattrs, hash, sizeBytes], [5, 0, false, HASH, 9]);
+    assert.deepEqual(reader.hardlinkGroups(keyOf('')), new Map());
+    assert.deepEqual(reader.counters().self, openCatalog({}).counters().self);
+    assert.deepEqual([reader.nested, reader.bindMountpoints], [[], []]);
   });
 }
 
-test('CatalogReader refuses a catalog without a schema, which is of a legacy one', () => {
-  assert.throws(() => openCatalog({ sql: "DELETE FROM properties WHERE key = 'schema'" }), UNSUPPORTED);
-});
+for (const schema of ['2.6', '2.3', '2.1', '2.0', '3.0', '', 'newest']) {
+  test(`CatalogReader refuses schema ${JSON.stringify(schema)}`, () => {
+    assert.throws(() => openCatalog({ schema }), { ...UNSUPPORTED, message: /schema is ".*"/ });
+  });
+}
 
 for (const [why, tables] of [
   ['without properties', { properties: 'CREATE TABLE p (a)' }],
   ['without its main table', { catalog: 'CREATE TABLE c (parent_1, parent_2)', parents: '' }],
   ['without the index of parents', { parents: '' }],
+  ['without hard links', { catalog: TABLES.catalog.replace('hardlinks', 'inode') }],
   ['without a column', { catalog: without(TABLES.catalog, 'symlink') }],
   ['without keys', { catalog: TABLES.catalog.replace(/, CONSTRAINT.*\)\)$/, ')') }],
 ] as const) {

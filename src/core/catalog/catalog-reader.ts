@@ -36,7 +36,6 @@ const REQUIRED_COLUMNS = [
   'md5path_2',
   'parent_1',
   'parent_2',
-  'hardlinks',
   'hash',
   'size',
   'mode',
@@ -52,7 +51,7 @@ export class CatalogReader {
   readonly #byParent: IndexCursor;
   readonly #columns: ReadonlyMap<string, number>;
   readonly #database: SqliteDatabase;
-  readonly #schemaRevision: number;
+  readonly #schema: Schema;
   readonly row: CatalogRow;
   readonly properties: ReadonlyMap<ByteString, ByteString>;
   /** Absolute path of this catalog's root; empty for a root catalog. */
@@ -64,9 +63,9 @@ export class CatalogReader {
   constructor(database: SqliteDatabase) {
     this.#database = database;
     this.properties = readTextPairs(database, 'properties');
-    this.#schemaRevision = checkSchema(this.properties);
+    this.#schema = checkSchema(this.properties);
     this.#columns = database.columns('catalog');
-    for (const name of REQUIRED_COLUMNS) {
+    for (const name of [...REQUIRED_COLUMNS, ...(this.#schema.isLegacy ? [] : ['hardlinks'])]) {
       if (!this.#columns.has(name)) {
         throw new ThimbleError('FORMAT', `Cannot open catalog: table catalog has no column ${name}`);
       }
@@ -74,7 +73,7 @@ export class CatalogReader {
     this.#rows = database.table('catalog');
     this.#byPath = database.index('sqlite_autoindex_catalog_1');
     this.#byParent = database.index('idx_catalog_parent');
-    this.row = new CatalogRow(this.#rows, this.#columns, this.#schemaRevision);
+    this.row = new CatalogRow(this.#rows, this.#columns, this.#schema.revision);
     this.rootPrefix = this.properties.get('root_prefix' as ByteString) ?? ('' as ByteString);
     this.nested = readReferences(database, 'nested_catalogs');
     this.bindMountpoints = readReferences(database, 'bind_mountpoints');
@@ -121,7 +120,7 @@ export class CatalogReader {
   hardlinkGroups(directory: PathKey): Map<number, number> {
     const index = this.#database.index('idx_catalog_parent');
     const rows = this.#database.table('catalog');
-    const row = new CatalogRow(rows, this.#columns, this.#schemaRevision);
+    const row = new CatalogRow(rows, this.#columns, this.#schema.revision);
     const groups = new Map<number, number>();
     for (let more = index.seek(directory); more && index.matches(directory); more = index.next()) {
       if (!rows.seek(index.rowid)) continue;
@@ -175,10 +174,11 @@ export class CatalogReader {
 
   /** Counters that an older schema does not have are zero. */
   counters(): CatalogCounters {
+    const counters = { self: zeroCounters(), subtree: zeroCounters() };
+    if (this.#schema.isLegacy && !this.#database.hasTable('statistics')) return counters;
     const columns = this.#database.columns('statistics');
     const counter = need(columns, 'statistics', 'counter');
     const value = need(columns, 'statistics', 'value');
-    const counters = { self: zeroCounters(), subtree: zeroCounters() };
     const cursor = this.#database.table('statistics');
     for (let more = cursor.first(); more; more = cursor.next()) {
       const [, part, name] = /^(self|subtree)_(.*)$/.exec(cursor.record.text(counter)) ?? [];
@@ -278,12 +278,12 @@ export class CatalogRow {
   }
 
   get linkCount(): number {
-    return this.record.low(this.#column.hardlinks) >>> 0;
+    return this.#column.hardlinks < 0 ? 1 : this.record.low(this.#column.hardlinks) >>> 0;
   }
 
   /** Files of one catalog with the same group above 0 are one inode. */
   get hardlinkGroup(): number {
-    return this.record.high(this.#column.hardlinks) >>> 0;
+    return this.#column.hardlinks < 0 ? 0 : this.record.high(this.#column.hardlinks) >>> 0;
   }
 
   get name(): ByteString {
@@ -299,6 +299,11 @@ export class CatalogRow {
     return this.record.length(this.#column.name);
   }
 
+  /** False for NULL, which the format does not allow. */
+  get hasSymlink(): boolean {
+    return !this.record.isNull(this.#column.symlink);
+  }
+
   /** The target as published, variables not replaced. */
   get symlink(): ByteString {
     return this.record.text(this.#column.symlink);
@@ -306,6 +311,11 @@ export class CatalogRow {
 
   get compression(): Compression {
     return compressionOfFlags(this.flags);
+  }
+
+  /** The content's hash as stored: of no algorithm yet, and 20 bytes in a sound catalog. */
+  get digest(): Bytes | undefined {
+    return this.record.isNull(this.#column.hash) ? undefined : this.record.blob(this.#column.hash);
   }
 
   /** `undefined` where the entry has no content of its own. */
@@ -356,17 +366,25 @@ function need(columns: ReadonlyMap<string, number>, table: string, name: string)
   return column;
 }
 
-/** Schema 2.4 and 2.5 are read, newer revisions of 2.5 too. Returns the schema revision. */
-function checkSchema(properties: ReadonlyMap<ByteString, ByteString>): number {
+interface Schema {
+  /** Of the first generation, before 2.0: without hard links, owners, attributes, nanoseconds; perhaps without counters. */
+  readonly isLegacy: boolean;
+  readonly revision: number;
+}
+
+/** Schemas before 2.0, 2.4 and 2.5 are read, newer revisions of 2.5 too. */
+function checkSchema(properties: ReadonlyMap<ByteString, ByteString>): Schema {
   const schema = properties.get('schema' as ByteString) ?? '1.0';
+  // Written as a float by the reference, so it may be 2.4000000953674.
   const version = Number(schema);
-  if (!(Math.abs(version - 2.4) < 0.01 || Math.abs(version - 2.5) < 0.01)) {
-    throw new ThimbleError(
-      'UNSUPPORTED',
-      `Cannot open catalog: its schema is ${schema}, 2.4 and 2.5 are known`,
-    );
+  if (version > 0 && version < 1.99) return { isLegacy: true, revision: 0 };
+  if (Math.abs(version - 2.4) < 0.01 || Math.abs(version - 2.5) < 0.01) {
+    return { isLegacy: false, revision: Number(properties.get('schema_revision' as ByteString) ?? '0') };
   }
-  return Number(properties.get('schema_revision' as ByteString) ?? '0');
+  throw new ThimbleError(
+    'UNSUPPORTED',
+    `Cannot open catalog: its schema is ${JSON.stringify(schema)}; those before 2.0, 2.4 and 2.5 are known`,
+  );
 }
 
 function readReferences(database: SqliteDatabase, table: string): NestedReference[] {
