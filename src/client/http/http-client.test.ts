@@ -64,7 +64,7 @@ const GOOD = [
 ] as const;
 
 for (const [what, sent, expected] of GOOD) {
-  test(`get() reads ${what}, and keeps the connection`, async (t) => {
+  test(`send() reads ${what}, and keeps the connection`, async (t) => {
     const server = await startRawServer(t, sends(Buffer.from(sent)));
     const client = clientFor(t);
     assert.equal(await fetchText(client, requestTo(server.port)), expected);
@@ -77,7 +77,7 @@ for (const [what, head] of [
   ['HTTP/1.0 without a length', 'HTTP/1.0 200 OK\r\nServer: old\r\n\r\n'],
   ['HTTP/1.1 without a length', 'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n'],
 ] as const) {
-  test(`get() reads the body of ${what} to the end of the connection`, async (t) => {
+  test(`send() reads the body of ${what} to the end of the connection`, async (t) => {
     const server = await startRawServer(t, sends(`${head}hello`, true));
     const client = clientFor(t);
     const answer = await client.send(requestTo(server.port));
@@ -92,7 +92,7 @@ for (const [status, sent] of [
   [204, 'HTTP/1.1 204 No Content\r\n\r\n'],
   [304, 'HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n'],
 ] as const) {
-  test(`get() expects no body behind status ${status}`, async (t) => {
+  test(`send() expects no body behind status ${status}`, async (t) => {
     const server = await startRawServer(t, sends(sent));
     const client = clientFor(t);
     for (let i = 0; i < 2; i++) {
@@ -104,7 +104,7 @@ for (const [status, sent] of [
   });
 }
 
-test('get() answers with status and headers, whatever the status', async (t) => {
+test('send() answers with status and headers, whatever the status', async (t) => {
   const server = await startRawServer(
     t,
     sends(response('moved', '302 Found', ['Location: http://elsewhere/', 'X-Spaces:   a b  '])),
@@ -118,18 +118,17 @@ test('get() answers with status and headers, whatever the status', async (t) => 
   assert.equal(server.requests.length, 1, 'a redirect is not followed');
 });
 
-test('get() sends request line, host, user agent and headers', async (t) => {
+test('send() sends request line, host, user agent and headers', async (t) => {
   const server = await startRawServer(t, sends(response('')));
   const client = clientFor(t, { userAgent: 'tester/1' });
-  await client.get(
-    requestTo(server.port, { authority: 'a.example', headers: { 'Cache-Control': 'no-cache' } }),
-  );
+  const headers = { 'Cache-Control': 'no-cache' };
+  await client.send(requestTo(server.port, { authority: 'a.example', headers }));
   assert.deepEqual(server.requests, [
     'GET /object HTTP/1.1\r\nHost: a.example\r\nUser-Agent: tester/1\r\nCache-Control: no-cache',
   ]);
 });
 
-test('get() reads the same, however the response is cut into pieces', async () => {
+test('send() reads the same, however the response is cut into pieces', async () => {
   const whole = Buffer.concat([
     Buffer.from('HTTP/1.1 100 Continue\r\n\r\n'),
     Buffer.from(`${CHUNKED}3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nX-Sum: 1\r\n\r\n`),
@@ -144,7 +143,7 @@ test('get() reads the same, however the response is cut into pieces', async () =
   );
 });
 
-test('get() answers any bytes with a response or with NETWORK', async () => {
+test('send() answers any bytes with a response or with NETWORK', async () => {
   const line = fc.constantFrom(
     'HTTP/1.1 200 OK\r\n',
     'HTTP/1.0 404\r\n',
@@ -225,7 +224,7 @@ const BAD = [
 ] as const satisfies readonly (readonly [string, RawAnswer, RegExp])[];
 
 for (const [what, answer, message] of BAD) {
-  test(`get() refuses ${what}, and does not use the connection again`, async (t) => {
+  test(`send() refuses ${what}, and does not use the connection again`, async (t) => {
     const server = await startRawServer(t, answer);
     const client = clientFor(t);
     for (let i = 1; i <= 2; i++) {
@@ -235,7 +234,7 @@ for (const [what, answer, message] of BAD) {
   });
 }
 
-test('get() fails when the connection is reset within the body', async (t) => {
+test('send() fails when the connection is reset within the body', async (t) => {
   const server = await startRawServer(t, (socket) => {
     socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello');
   });
@@ -246,7 +245,7 @@ test('get() fails when the connection is reset within the body', async (t) => {
   assert.equal(await answer.next(), undefined);
 });
 
-test('get() fails when the connection is reset ahead of the header', async (t) => {
+test('send() fails when the connection is reset ahead of the header', async (t) => {
   const server = await startRawServer(t, (socket) => void socket.resetAndDestroy());
   await assert.rejects(fetchText(clientFor(t), requestTo(server.port)), {
     code: 'NETWORK',
@@ -254,12 +253,10 @@ test('get() fails when the connection is reset ahead of the header', async (t) =
   });
 });
 
-test('get() fails when nothing listens, and when the name does not exist', async (t) => {
+test('send() fails when nothing listens, and when the name does not exist', async (t) => {
   const client = clientFor(t);
-  await assert.rejects(client.send(requestTo(await freePort())), {
-    code: 'NETWORK',
-    message: /ECONNREFUSED/,
-  });
+  const refused = { code: 'NETWORK', message: /ECONNREFUSED/ };
+  await assert.rejects(client.send(requestTo(await freePort())), refused);
   const target = { host: 'no-such-host.invalid', port: 80, tls: false };
   await assert.rejects(client.send(requestTo(80, { target })), { code: 'NETWORK' });
 });
@@ -275,7 +272,7 @@ const SLOW = [
 ] as const satisfies readonly (readonly [string, RawAnswer])[];
 
 for (const [what, answer] of SLOW) {
-  test(`get() gives up on ${what} after the stall limit`, async (t) => {
+  test(`send() gives up on ${what} after the stall limit`, async (t) => {
     const server = await startRawServer(t, answer);
     const startedMs = performance.now();
     await assert.rejects(fetchText(clientFor(t), requestTo(server.port)), {
@@ -286,7 +283,7 @@ for (const [what, answer] of SLOW) {
     assert.ok(performance.now() - startedMs < 10 * STALL_MS, 'no later');
   });
 
-  test(`get() gives up on ${what} at the deadline`, async (t) => {
+  test(`send() gives up on ${what} at the deadline`, async (t) => {
     const server = await startRawServer(t, answer);
     const deadlineMs = nodeClock.monotonicMs() + STALL_MS;
     await assert.rejects(
@@ -310,7 +307,7 @@ for (const [what, head] of [
   ['header', 'HTTP/1.1 200 OK\r\nX-Endless: '],
   ['body', 'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n'],
 ] as const) {
-  test(`get() ends a ${what} that comes byte by byte at the deadline`, async (t) => {
+  test(`send() ends a ${what} that comes byte by byte at the deadline`, async (t) => {
     const server = await startRawServer(t, drips(head));
     const deadlineMs = nodeClock.monotonicMs() + 2 * STALL_MS;
     await assert.rejects(fetchText(clientFor(t), requestTo(server.port, { deadlineMs })), {
@@ -322,7 +319,7 @@ for (const [what, head] of [
   });
 }
 
-test('get() does not even connect when the deadline has passed', async (t) => {
+test('send() does not even connect when the deadline has passed', async (t) => {
   const server = await startRawServer(t, sends(response('hello')));
   const deadlineMs = nodeClock.monotonicMs();
   await assert.rejects(clientFor(t).send(requestTo(server.port, { deadlineMs })), {
@@ -334,7 +331,7 @@ test('get() does not even connect when the deadline has passed', async (t) => {
 
 // ---- connections ----
 
-test('get() uses a connection again only when the body was read to its end', async (t) => {
+test('send() uses a connection again only when the body was read to its end', async (t) => {
   const server = await startRawServer(t, sends(response('hello')));
   const client = clientFor(t);
   const abandoned = await client.send(requestTo(server.port));
@@ -345,7 +342,7 @@ test('get() uses a connection again only when the body was read to its end', asy
   assert.equal(server.connections, 2);
 });
 
-test('get() opens another connection after "Connection: close"', async (t) => {
+test('send() opens another connection after "Connection: close"', async (t) => {
   const server = await startRawServer(t, sends(response('hello', '200 OK', ['Connection: Close'])));
   const client = clientFor(t);
   for (let i = 1; i <= 2; i++) {
@@ -354,7 +351,7 @@ test('get() opens another connection after "Connection: close"', async (t) => {
   }
 });
 
-test('get() keeps an HTTP/1.0 connection only where the server agrees', async (t) => {
+test('send() keeps an HTTP/1.0 connection only where the server agrees', async (t) => {
   const agree = 'HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 5\r\n\r\nhello';
   const silent = 'HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello';
   const server = await startRawServer(
@@ -368,7 +365,7 @@ test('get() keeps an HTTP/1.0 connection only where the server agrees', async (t
   }
 });
 
-test('get() does not take bytes behind a response for the next one', async (t) => {
+test('send() does not take bytes behind a response for the next one', async (t) => {
   const smuggled = `${response('hello').toString()}${response('wrong').toString()}`;
   const server = await startRawServer(t, (socket, _, before) => {
     socket.write(before === 0 ? smuggled : response('right'));
@@ -383,7 +380,7 @@ for (const [what, drop] of [
   ['closed', (socket: Socket) => socket.end()],
   ['reset', (socket: Socket) => socket.resetAndDestroy()],
 ] as const) {
-  test(`get() asks again on a new connection when the server has ${what} the idle one`, async (t) => {
+  test(`send() asks again on a new connection when the server has ${what} the idle one`, async (t) => {
     // Each connection serves one request; at the second it is gone.
     const used = new WeakSet<Socket>();
     const server = await startRawServer(t, (socket) => {
@@ -399,7 +396,7 @@ for (const [what, drop] of [
   });
 }
 
-test('get() does not ask again when a kept connection fails within the answer', async (t) => {
+test('send() does not ask again when a kept connection fails within the answer', async (t) => {
   const server = await startRawServer(t, (socket, _, before) => {
     if (before === 0) socket.write(response('hello'));
     else socket.end('HTTP/1.1 200 OK\r\nContent-Le');
@@ -410,7 +407,7 @@ test('get() does not ask again when a kept connection fails within the answer', 
   assert.equal(server.requests.length, 2);
 });
 
-test('get() opens no more connections to a host than allowed, and serves all who wait', async (t) => {
+test('send() opens no more connections to a host than allowed, and serves all who wait', async (t) => {
   const waiting: Socket[] = [];
   const server = await startRawServer(t, (socket) => {
     waiting.push(socket);
@@ -423,7 +420,7 @@ test('get() opens no more connections to a host than allowed, and serves all who
   assert.equal(server.connections, 2);
 });
 
-test('get() fails at the deadline when all connections stay busy, and leaves the queue', async (t) => {
+test('send() fails at the deadline when all connections stay busy, and leaves the queue', async (t) => {
   let release = () => {};
   const server = await startRawServer(t, (socket, _, before) => {
     if (before > 0) socket.write(response('hello'));
@@ -443,7 +440,7 @@ test('get() fails at the deadline when all connections stay busy, and leaves the
   assert.equal(server.connections, 1);
 });
 
-test('get() lets the next one connect when a connection cannot be had', async () => {
+test('send() lets the next one connect when a connection cannot be had', async () => {
   let attempts = 0;
   const sockets = {
     connect: async () => {
@@ -454,7 +451,7 @@ test('get() lets the next one connect when a connection cannot be had', async ()
   };
   const client = new HttpClient(sockets, new ManualClock(), { maxConnectionsPerHost: 1 });
   const request = requestTo(1, { deadlineMs: 1e9 });
-  const outcomes = await Promise.allSettled([client.send(request), client.get(request), client.get(request)]);
+  const outcomes = await Promise.allSettled([1, 2, 3].map(() => client.send(request)));
   assert.deepEqual(
     outcomes.map(({ status }) => status),
     Array(3).fill('rejected'),
@@ -462,7 +459,7 @@ test('get() lets the next one connect when a connection cannot be had', async ()
   assert.equal(attempts, 3);
 });
 
-test('get() does not use a connection that has been idle for too long', async () => {
+test('send() does not use a connection that has been idle for too long', async () => {
   const clock = new ManualClock();
   const two = [response('a'), response('b')];
   const sockets = scriptedSockets(two, two);
@@ -477,7 +474,7 @@ test('get() does not use a connection that has been idle for too long', async ()
   assert.equal(sockets.closed, 1);
 });
 
-test('get() leaves no timer behind', async () => {
+test('send() leaves no timer behind', async () => {
   const clock = new ManualClock();
   const sockets = scriptedSockets([response('hello')], [Buffer.from('garbage\r\n\r\n')], [response('hello')]);
   const client = new HttpClient(sockets, clock);
