@@ -8,12 +8,12 @@ import {
   compressionFlags,
   FLAG_CHUNKED,
   FLAG_DIRECTORY,
-  FLAG_FILE,
   FLAG_NESTED_MOUNTPOINT,
   FLAG_NESTED_ROOT,
   FLAG_SPECIAL,
   FLAG_SYMLINK,
   hashAlgorithmFlags,
+  kindFlags,
 } from '../core/catalog/flags.ts';
 import { encodeXattrs } from '../core/catalog/xattrs.ts';
 import { type ContentHash, digestOf } from '../core/content-hash.ts';
@@ -69,7 +69,9 @@ export function catalogContents(
   const rows = [builder.row(plan.root, FLAG_DIRECTORY | (isNested ? FLAG_NESTED_ROOT : 0))];
   const transitions = new Set(plan.nested.map(({ root }) => root));
   for (const node of plan.nodes) {
-    rows.push(builder.row(node, kindFlags(node) | (transitions.has(node) ? FLAG_NESTED_MOUNTPOINT : 0)));
+    rows.push(
+      builder.row(node, kindFlags(node.metadata.mode) | (transitions.has(node) ? FLAG_NESTED_MOUNTPOINT : 0)),
+    );
   }
   return { rows, nested, counters: count(rows, nested) };
 }
@@ -156,19 +158,6 @@ class RowBuilder {
         cause: error,
       });
     }
-  }
-}
-
-function kindFlags(node: TreeNode): number {
-  switch (node.metadata.mode & S_IFMT) {
-    case S_IFDIR:
-      return FLAG_DIRECTORY;
-    case S_IFREG:
-      return FLAG_FILE;
-    case S_IFLNK:
-      return FLAG_FILE | FLAG_SYMLINK;
-    default:
-      return FLAG_FILE | FLAG_SPECIAL;
   }
 }
 

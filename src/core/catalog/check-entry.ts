@@ -23,6 +23,7 @@ import {
   FLAG_SPECIAL,
   FLAG_SYMLINK,
   hashAlgorithmOfFlags,
+  kindFlags,
 } from './flags.ts';
 
 export interface CheckedEntry {
@@ -203,19 +204,6 @@ export function factsOf(row: CatalogRow) {
 /** Names of the fields that differ. */
 export function differencesOf(a: EntryFacts, b: EntryFacts): string[] {
   return (Object.keys(a) as (keyof EntryFacts)[]).filter((field) => a[field] !== b[field]);
-}
-
-function kindFlags(mode: number): number {
-  switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return FLAG_DIRECTORY;
-    case S_IFREG:
-      return FLAG_FILE;
-    case S_IFLNK:
-      return FLAG_FILE | FLAG_SYMLINK;
-    default:
-      return FLAG_FILE | FLAG_SPECIAL;
-  }
 }
 
 const scratch: PathKey = new Int32Array(4);

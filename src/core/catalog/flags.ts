@@ -2,6 +2,7 @@
 
 import { HASH_ALGORITHMS, type HashAlgorithm } from '../content-hash.ts';
 import { ThimbleError } from '../errors.ts';
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../vfs.ts';
 
 export const FLAG_DIRECTORY = 1;
 /** Set in the parent catalog, on the directory where a nested catalog takes over. */
@@ -24,6 +25,20 @@ const THREE_BITS = 7;
 
 export type Compression = 'zlib' | 'none';
 const COMPRESSIONS: readonly Compression[] = ['zlib', 'none'];
+
+/** The flags that say what an entry of this `st_mode` is. */
+export function kindFlags(mode: number): number {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return FLAG_DIRECTORY;
+    case S_IFREG:
+      return FLAG_FILE;
+    case S_IFLNK:
+      return FLAG_FILE | FLAG_SYMLINK;
+    default:
+      return FLAG_FILE | FLAG_SPECIAL;
+  }
+}
 
 export function hashAlgorithmFlags(algorithm: HashAlgorithm): number {
   return HASH_ALGORITHMS.indexOf(algorithm) << HASH_SHIFT;
