@@ -37,3 +37,19 @@ export interface Tree {
   readonly name: string;
   entries(): AsyncIterable<TreeEntry>;
 }
+
+/** One step from the tree that is published to the next one. */
+export type TreeChange =
+  /** Adds or replaces an entry. A directory that stays a directory keeps what is below it. */
+  | { readonly kind: 'put'; readonly entry: TreeEntry }
+  /** Takes an entry away with all below it; nothing happens if it is not there. */
+  | { readonly kind: 'remove'; readonly path: ByteString }
+  /** Takes away all that is below a directory, and leaves the directory. */
+  | { readonly kind: 'clear'; readonly path: ByteString };
+
+/** An ordered stream of changes; what they do not name stays as it is. */
+export interface TreeChanges {
+  /** For messages. */
+  readonly name: string;
+  changes(): AsyncIterable<TreeChange>;
+}

@@ -9,8 +9,8 @@ import { CatalogReader } from '../core/catalog/catalog-reader.ts';
 import { COUNTER_NAMES } from '../core/catalog/counters.ts';
 import { assert } from '../core/errors.ts';
 import { pathKeyColumns } from '../core/path-key.ts';
+import { encodeDatabase } from '../storage/sqlite-file.ts';
 import { type CatalogContents, hashColumn, type RowValues } from './catalog-rows.ts';
-import { encodeDatabase } from './sqlite-file.ts';
 
 export interface CatalogProperties {
   readonly revision: number;

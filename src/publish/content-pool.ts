@@ -11,6 +11,7 @@ import type { Chunk } from '../core/catalog/catalog-reader.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { TreeContent } from '../core/tree.ts';
+import type { StorageLocation } from '../storage/storage.ts';
 import { findCut } from './chunker.ts';
 import {
   FILE_FLAGS,
@@ -20,7 +21,6 @@ import {
   type StoreSettings,
 } from './content-store.ts';
 import type { ContentJob, ContentResult, ContentWorkerData } from './content-worker.ts';
-import type { StorageLocation } from './storage.ts';
 
 /** A batch is closed when it has this many files or bytes. */
 const BATCH_FILES = 128;

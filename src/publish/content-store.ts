@@ -18,8 +18,8 @@ import {
 } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { Hashing } from '../core/ports.ts';
+import type { Storage } from '../storage/storage.ts';
 import { type ChunkSizes, findCut } from './chunker.ts';
-import type { Storage } from './storage.ts';
 
 export interface StoreSettings {
   readonly hashAlgorithm: HashAlgorithm;

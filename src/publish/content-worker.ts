@@ -4,9 +4,9 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { ContentHash } from '../core/content-hash.ts';
 import { type ErrorCode, messageOf, ThimbleError } from '../core/errors.ts';
 import { nodeHashing } from '../node/hashing.ts';
+import { openStorage } from '../storage/open-storage.ts';
+import type { StorageLocation } from '../storage/storage.ts';
 import { ContentStore, type StoreCounters, type StoredContent, type StoreSettings } from './content-store.ts';
-import { openStorage } from './open-storage.ts';
-import type { StorageLocation } from './storage.ts';
 
 export interface ContentWorkerData {
   readonly role: 'content-worker';

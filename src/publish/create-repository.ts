@@ -7,7 +7,7 @@ import { ThimbleError } from '../core/errors.ts';
 import { MANIFEST_PATH } from '../core/manifest.ts';
 import { formatSignedText } from '../core/signed-text.ts';
 import { formatWhitelist, parseWhitelist, WHITELIST_PATH } from '../core/whitelist.ts';
-import { FolderStorage } from './folder-storage.ts';
+import { FolderStorage } from '../storage/folder-storage.ts';
 import { createKeys, type RepositoryKeys, signWhitelist } from './keys.ts';
 import { Publisher, type PublisherPorts, type PublishResult } from './publisher.ts';
 import type { RepositoryRegistry, RepositorySettings } from './repository-settings.ts';
@@ -21,7 +21,7 @@ export async function createRepository(
   ports: PublisherPorts,
 ): Promise<PublishResult> {
   const storage = new FolderStorage(settings.storage);
-  if (await storage.has(MANIFEST_PATH)) {
+  if ((await storage.size(MANIFEST_PATH)) !== undefined) {
     throw new ThimbleError(
       'CONFLICT',
       `Cannot create repository ${settings.fqrn}: ${settings.storage} holds one already`,
@@ -29,7 +29,7 @@ export async function createRepository(
   }
   const takeBack = registry.add(settings);
   try {
-    storage.create();
+    await storage.create();
     const folder = registry.folderOf(settings.fqrn);
     const keys = await createKeys(folder, settings.fqrn, ports.clock.unixSeconds());
     await writeWhitelist(settings, keys, ports);

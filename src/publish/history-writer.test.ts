@@ -11,7 +11,6 @@ import { decodeHistory, findTag, type History, type Tag } from '../core/history.
 import {
   checkNewTag,
   encodeHistory,
-  encodeReflog,
   historyAfterRollback,
   historyWithout,
   historyWithRevision,
@@ -152,46 +151,4 @@ test('encodeHistory() gives the same bytes whatever the order of the tags', (t) 
     encodeHistory('a.b', tags, undefined, temporary),
     encodeHistory('a.b', [...tags].reverse(), undefined, temporary),
   );
-});
-
-test('encodeReflog() adds to what is there, each reference once with its first time', (t) => {
-  const temporary = join(scratchFolder(t), 'temporary');
-  const first = encodeReflog(
-    'a.b',
-    undefined,
-    [
-      { hash: hashOf('1'), type: 'catalog' },
-      { hash: hashOf('2'), type: 'certificate' },
-    ],
-    100,
-    temporary,
-  );
-  const second = encodeReflog(
-    'a.b',
-    first,
-    [
-      { hash: hashOf('1'), type: 'catalog' },
-      { hash: hashOf('3'), type: 'history' },
-      { hash: hashOf('4'), type: 'metainfo' },
-    ],
-    200,
-    temporary,
-  );
-  const database = open(t, second);
-  const all = (sql: string) =>
-    database
-      .prepare(sql)
-      .all()
-      .map((row) => Object.values(row));
-  assert.deepEqual(all('SELECT hash, type, timestamp FROM refs ORDER BY hash'), [
-    [hashOf('1'), 0, 100],
-    [hashOf('2'), 1, 100],
-    [hashOf('3'), 2, 200],
-    [hashOf('4'), 3, 200],
-  ]);
-  assert.deepEqual(all('SELECT * FROM properties ORDER BY key'), [
-    ['fqrn', 'a.b'],
-    ['schema', '1.0'],
-    ['schema_revision', '0'],
-  ]);
 });

@@ -1,4 +1,4 @@
-/** Writes the tag database and the reference log: small SQLite files (docs/format.md#history, #reflog). */
+/** Writes the tag database: a small SQLite file (docs/format.md#history). */
 
 import { ThimbleError } from '../core/errors.ts';
 import {
@@ -10,7 +10,7 @@ import {
   TRUNK,
   TRUNK_PREVIOUS,
 } from '../core/history.ts';
-import { encodeDatabase } from './sqlite-file.ts';
+import { encodeDatabase } from '../storage/sqlite-file.ts';
 
 /** A revision without the names it has. */
 export type TagHead = Omit<Tag, 'name' | 'description' | 'branch'>;
@@ -133,32 +133,4 @@ export function encodeHistory(
   });
   decodeHistory(bytes);
   return bytes;
-}
-
-export type ReferenceType = 'catalog' | 'certificate' | 'history' | 'metainfo';
-const REFERENCE_TYPES: readonly ReferenceType[] = ['catalog', 'certificate', 'history', 'metainfo'];
-
-/** The reference log with more references; `existing` is its present content, if there is one. */
-export function encodeReflog(
-  fqrn: string,
-  existing: Uint8Array | undefined,
-  added: readonly { readonly hash: string; readonly type: ReferenceType }[],
-  timestampSeconds: number,
-  temporary: string,
-): Uint8Array {
-  return encodeDatabase(
-    temporary,
-    (database) => {
-      database.exec(`
-        CREATE TABLE IF NOT EXISTS properties (key TEXT, value TEXT, CONSTRAINT pk_properties PRIMARY KEY (key));
-        CREATE TABLE IF NOT EXISTS refs (hash TEXT, type INTEGER, timestamp INTEGER,
-          CONSTRAINT pk_refs PRIMARY KEY (hash));
-        INSERT OR IGNORE INTO properties VALUES ('schema', '1.0'), ('schema_revision', '0');
-      `);
-      database.prepare('INSERT OR IGNORE INTO properties VALUES (?, ?)').run('fqrn', fqrn);
-      const insert = database.prepare('INSERT OR IGNORE INTO refs VALUES (?, ?, ?)');
-      for (const { hash, type } of added) insert.run(hash, REFERENCE_TYPES.indexOf(type), timestampSeconds);
-    },
-    existing,
-  );
 }

@@ -18,8 +18,8 @@ import { objectsOf, openObject } from '../../test/support/storage-place.ts';
 import { dir, file, hardlink, makeTree } from '../../test/support/trees.ts';
 import { type ContentHash, objectPath } from '../core/content-hash.ts';
 import type { Tree, TreeEntry } from '../core/tree.ts';
+import { takeLock } from '../storage/lock.ts';
 import { FolderTree } from './folder-tree.ts';
-import { takeLock } from './lock.ts';
 import type { RepositorySettings } from './repository-settings.ts';
 import { TarTree } from './tar-tree.ts';
 

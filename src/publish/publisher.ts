@@ -9,16 +9,8 @@ import { join } from 'node:path';
 import type { Selection } from '../client/repository.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
-import { CatalogReader, MAX_CATALOG_BYTES } from '../core/catalog/catalog-reader.ts';
 import { entriesOf } from '../core/catalog/counters.ts';
-import {
-  algorithmOf,
-  type ContentHash,
-  hashBytes,
-  NULL_HASH,
-  type ObjectType,
-  objectPath,
-} from '../core/content-hash.ts';
+import { algorithmOf, type ContentHash, hashBytes, NULL_HASH, objectPath } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
 import {
   decodeHistory,
@@ -37,9 +29,15 @@ import {
   type SignedManifest,
 } from '../core/manifest.ts';
 import type { Clock, Hashing, Inflating, Signatures } from '../core/ports.ts';
+import { REFLOG_PATH, type ReferenceType } from '../core/reflog.ts';
 import { formatSignedText } from '../core/signed-text.ts';
 import type { Tree } from '../core/tree.ts';
 import { verifyManifestSignature } from '../core/trust.ts';
+import { takeLock } from '../storage/lock.ts';
+import { openStorage } from '../storage/open-storage.ts';
+import { encodeReflog } from '../storage/reflog-writer.ts';
+import type { Storage, StorageLocation } from '../storage/storage.ts';
+import { type StoredCatalogFile, StoredObjects } from '../storage/stored-objects.ts';
 import { type CatalogPlan, planCatalogs } from './catalog-plan.ts';
 import { catalogContents, hasContents, type StoredCatalog } from './catalog-rows.ts';
 import { encodeCatalog, renewCatalog } from './catalog-writer.ts';
@@ -47,22 +45,15 @@ import { ContentStore, type StoredContent } from './content-store.ts';
 import {
   checkNewTag,
   encodeHistory,
-  encodeReflog,
   historyAfterRollback,
   historyWithout,
   historyWithRevision,
-  type ReferenceType,
   type TagHead,
 } from './history-writer.ts';
 import { type RepositoryKeys, signManifest } from './keys.ts';
-import { takeLock } from './lock.ts';
-import { openStorage } from './open-storage.ts';
 import type { RepositorySettings } from './repository-settings.ts';
-import type { Storage, StorageLocation } from './storage.ts';
 import { type StoredTree, type StoreTreeOptions, storeTree } from './store-tree.ts';
 import { TreeIndex } from './tree-index.ts';
-
-export const REFLOG_PATH = '.cvmfsreflog';
 
 export interface PublisherPorts {
   readonly hashing: Hashing;
@@ -109,6 +100,7 @@ export class Publisher {
   readonly #ports: PublisherPorts;
   readonly #location: StorageLocation;
   readonly #storage: Storage;
+  readonly #objects: StoredObjects;
   readonly #metadata: ContentStore;
   readonly #scratch: string;
 
@@ -117,6 +109,7 @@ export class Publisher {
     this.#ports = ports;
     this.#location = { kind: 'folder', path: target.settings.storage };
     this.#storage = openStorage(this.#location);
+    this.#objects = new StoredObjects(this.#storage, ports);
     this.#metadata = new ContentStore(this.#storage, ports.hashing, target.settings);
     this.#scratch = join(target.folder, 'publish.db');
   }
@@ -142,13 +135,13 @@ export class Publisher {
       let hash = rootHash ?? current.rootCatalog;
       if (name !== undefined) hash = findTag(history, name).rootCatalog;
       if (dateSeconds !== undefined) hash = findTagByDate(history, dateSeconds).rootCatalog;
-      if (!(await this.#storage.has(objectPath(hash, 'C')))) {
+      if ((await this.#storage.size(objectPath(hash, 'C'))) === undefined) {
         throw new ThimbleError(
           'NOT_FOUND',
           `Cannot add tag ${tag.name}: there is no catalog ${hash} in ${this.#storage.name}`,
         );
       }
-      const added = { ...tag, ...headOf(await this.#openCatalog(hash)), branch: '' };
+      const added = { ...tag, ...headOf(await this.#objects.openCatalog(hash)), branch: '' };
       await this.#publishTags({ ...current, publishedSeconds: this.#nowSeconds(current) }, [
         ...history.tags,
         added,
@@ -174,7 +167,7 @@ export class Publisher {
         throw new ThimbleError('CONFLICT', `Cannot roll back to ${name}: it is the newest revision already`);
       }
       const nowSeconds = this.#nowSeconds(current);
-      const old = await this.#openCatalog(target.rootCatalog);
+      const old = await this.#objects.openCatalog(target.rootCatalog);
       const revision = current.revision + 1;
       const bytes = renewCatalog(
         old.bytes,
@@ -240,7 +233,7 @@ export class Publisher {
     const { settings } = this.#target;
     const plan = planCatalogs(tree.root, settings.catalogs, tree.emptyFile);
     const previous =
-      current.rootCatalog === NULL_HASH ? undefined : await this.#openCatalog(current.rootCatalog);
+      current.rootCatalog === NULL_HASH ? undefined : await this.#objects.openCatalog(current.rootCatalog);
     const nowSeconds = this.#nowSeconds(current);
     const root = await this.#storeCatalogs(plan, previous, current.revision + 1, nowSeconds);
     const isSame = root.hash === current.rootCatalog;
@@ -266,7 +259,7 @@ export class Publisher {
   /** Stores the catalogs of a plan, leaves first. One that exists with the same contents is used again. */
   async #storeCatalogs(
     plan: CatalogPlan,
-    previous: OpenCatalog | undefined,
+    previous: StoredCatalogFile | undefined,
     rootRevision: number,
     nowSeconds: number,
   ): Promise<StoredCatalog> {
@@ -276,7 +269,7 @@ export class Publisher {
     const nested: StoredCatalog[] = [];
     for (const child of plan.nested) {
       const reference = known.get(child.root.path);
-      const old = reference === undefined ? undefined : await this.#openCatalog(reference.hash);
+      const old = reference === undefined ? undefined : await this.#objects.openCatalog(reference.hash);
       nested.push(await this.#storeCatalogs(child, old, rootRevision, nowSeconds));
     }
     const contents = catalogContents(plan, nested, this.#ports.hashing, settings);
@@ -314,18 +307,16 @@ export class Publisher {
   async #sign(manifest: Manifest): Promise<void> {
     const { settings, keys } = this.#target;
     const { hashing } = this.#ports;
-    const references: { hash: string; type: ReferenceType }[] = [
+    const added: { hash: ContentHash; type: ReferenceType }[] = [
       { hash: manifest.rootCatalog, type: 'catalog' },
     ];
-    if (manifest.certificate !== undefined)
-      references.push({ hash: manifest.certificate, type: 'certificate' });
-    if (manifest.history !== undefined) references.push({ hash: manifest.history, type: 'history' });
-    if (manifest.metainfo !== undefined) references.push({ hash: manifest.metainfo, type: 'metainfo' });
+    if (manifest.certificate !== undefined) added.push({ hash: manifest.certificate, type: 'certificate' });
+    if (manifest.history !== undefined) added.push({ hash: manifest.history, type: 'history' });
+    if (manifest.metainfo !== undefined) added.push({ hash: manifest.metainfo, type: 'metainfo' });
     const reflog = encodeReflog(
       settings.fqrn,
       await this.#storage.read(REFLOG_PATH),
-      references,
-      manifest.publishedSeconds ?? 0,
+      { added, timestampSeconds: manifest.publishedSeconds ?? 0 },
       this.#scratch,
     );
     const signed = await formatSignedText(
@@ -368,23 +359,7 @@ export class Publisher {
 
   async #readHistory(manifest: Manifest): Promise<History> {
     if (manifest.history === undefined) return { fqrn: manifest.fqrn, previousRevision: undefined, tags: [] };
-    return decodeHistory(await this.#load(manifest.history, 'H', MAX_HISTORY_BYTES));
-  }
-
-  async #openCatalog(hash: ContentHash): Promise<OpenCatalog> {
-    const bytes = await this.#load(hash, 'C', MAX_CATALOG_BYTES);
-    return { hash, sizeBytes: bytes.length, bytes, reader: CatalogReader.open(bytes) };
-  }
-
-  async #load(hash: ContentHash, type: ObjectType, limitBytes: number): Promise<Uint8Array> {
-    const path = objectPath(hash, type);
-    const stored = await this.#storage.read(path);
-    if (stored === undefined)
-      throw new ThimbleError('NOT_FOUND', `Cannot publish: ${path} is missing in ${this.#storage.name}`);
-    if (hashBytes(this.#ports.hashing, algorithmOf(hash), stored) !== hash) {
-      throw new ThimbleError('INTEGRITY', `Cannot publish: ${path} in ${this.#storage.name} is damaged`);
-    }
-    return this.#ports.inflating.inflate(stored, limitBytes);
+    return decodeHistory(await this.#objects.load(manifest.history, 'H', MAX_HISTORY_BYTES));
   }
 
   // ---- order ----
@@ -419,15 +394,8 @@ export class Publisher {
   }
 }
 
-interface OpenCatalog {
-  readonly hash: ContentHash;
-  readonly sizeBytes: number;
-  readonly bytes: Uint8Array;
-  readonly reader: CatalogReader;
-}
-
 /** What a tag says of a root catalog. Throws USAGE for a nested one. */
-function headOf({ hash, sizeBytes, reader }: OpenCatalog): TagHead {
+function headOf({ hash, sizeBytes, reader }: StoredCatalogFile): TagHead {
   if (reader.rootPrefix !== '') {
     throw new ThimbleError(
       'USAGE',

@@ -3,9 +3,9 @@
 import { displayBytes } from '../core/bytes/utf8.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { Tree, TreeEntry } from '../core/tree.ts';
+import type { StorageLocation } from '../storage/storage.ts';
 import { type AddedContent, ContentPool } from './content-pool.ts';
 import type { StoreSettings } from './content-store.ts';
-import type { StorageLocation } from './storage.ts';
 import { TreeIndex, type TreeNode } from './tree-index.ts';
 
 export interface PublishProgress {

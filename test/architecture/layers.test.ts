@@ -30,14 +30,24 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: ['*'],
     why: 'it implements ports for this engine, and has no opinion on what is done with them',
   },
-  publish: { may: ['core', 'archive', 'client', 'node'], packages: ['*'], why: BUILDER },
+  storage: {
+    may: ['core', 'node'],
+    packages: ['*'],
+    why: 'it keeps files, and has no opinion on who writes them',
+  },
+  publish: { may: ['core', 'archive', 'client', 'node', 'storage'], packages: ['*'], why: BUILDER },
+  replicate: { may: ['core', 'client', 'node', 'storage'], packages: ['*'], why: BUILDER },
+  export: { may: ['core', 'archive', 'client', 'node'], packages: ['*'], why: BUILDER },
   osrepo: { may: ['core', 'archive', 'client', 'node'], packages: ['*'], why: BUILDER },
   image: { may: ['core', 'archive', 'client', 'node'], packages: ['*'], why: BUILDER },
   // The marker of a blank disk is the guest's word.
   vm: { may: ['core', 'archive', 'client', 'node', 'guest/scratch-disk.ts'], packages: ['*'], why: BUILDER },
   server: { may: ['core', 'client'], packages: ['*'], why: 'it serves files and knows no publisher' },
   cli: {
-    may: ['core', 'archive', 'client', 'fuse', 'guest', 'node', 'publish', 'osrepo', 'image', 'vm', 'server'],
+    may: [
+      ...['core', 'archive', 'client', 'fuse', 'guest', 'node', 'storage', 'publish', 'replicate', 'export'],
+      ...['osrepo', 'image', 'vm', 'server'],
+    ],
     packages: ['*'],
     why: 'it wires everything',
   },

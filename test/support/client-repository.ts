@@ -24,7 +24,6 @@ import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
 import { nodeSignatures } from '../../src/node/signatures.ts';
 import { createRepository, writeWhitelist } from '../../src/publish/create-repository.ts';
-import { FolderStorage } from '../../src/publish/folder-storage.ts';
 import { FolderTree } from '../../src/publish/folder-tree.ts';
 import { loadKeys } from '../../src/publish/keys.ts';
 import { Publisher, type PublishResult } from '../../src/publish/publisher.ts';
@@ -33,6 +32,7 @@ import {
   RepositoryRegistry,
   type RepositorySettings,
 } from '../../src/publish/repository-settings.ts';
+import { FolderStorage } from '../../src/storage/folder-storage.ts';
 import { scratchFolder } from './scratch.ts';
 import { type Literal, makeTree } from './trees.ts';
 
@@ -90,7 +90,7 @@ export async function publishRepository(
     },
     signWhitelist: async (clock, certificate = keys.certificate) => {
       const elsewhere = join(folder, 'whitelist');
-      new FolderStorage(elsewhere).create();
+      await new FolderStorage(elsewhere).create();
       await writeWhitelist({ ...whole, storage: elsewhere }, { ...keys, certificate }, { ...PORTS, clock });
       return readFileSync(join(elsewhere, WHITELIST_PATH));
     },

@@ -9,7 +9,7 @@ import { type ContentHash, objectPath } from '../../src/core/content-hash.ts';
 import { MANIFEST_PATH, parseManifest } from '../../src/core/manifest.ts';
 import { nodeHashing } from '../../src/node/hashing.ts';
 import type { StoredContent, StoreSettings } from '../../src/publish/content-store.ts';
-import { FolderStorage } from '../../src/publish/folder-storage.ts';
+import { FolderStorage } from '../../src/storage/folder-storage.ts';
 import { scratchFolder } from './scratch.ts';
 
 export const SMALL_CHUNKS = { minBytes: 1024, averageBytes: 4096, maxBytes: 16384 };

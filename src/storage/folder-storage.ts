@@ -12,11 +12,12 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ThimbleError } from '../core/errors.ts';
-import type { Storage, StorageLocation } from './storage.ts';
+import type { Storage, StorageLocation, StoredObject } from './storage.ts';
 
 const TEMPORARY = 'data/txn';
 
@@ -36,8 +37,7 @@ export class FolderStorage implements Storage {
     return { kind: 'folder', path: this.#folder };
   }
 
-  /** Makes the empty folders; those that exist are left alone. */
-  create(): void {
+  async create(): Promise<void> {
     this.#attempt('create', '', () => {
       mkdirSync(join(this.#folder, TEMPORARY), { recursive: true });
       for (let shard = 0; shard < 256; shard++) {
@@ -46,8 +46,12 @@ export class FolderStorage implements Storage {
     });
   }
 
-  async has(path: string): Promise<boolean> {
-    return existsSync(join(this.#folder, path));
+  async size(path: string): Promise<number | undefined> {
+    return this.#attempt(
+      'look at',
+      path,
+      () => statSync(join(this.#folder, path), { throwIfNoEntry: false })?.size,
+    );
   }
 
   async read(path: string): Promise<Uint8Array | undefined> {
@@ -60,13 +64,40 @@ export class FolderStorage implements Storage {
   }
 
   async putObject(path: string, bytes: Uint8Array): Promise<boolean> {
-    if (await this.has(path)) return false;
+    if (existsSync(join(this.#folder, path))) return false;
     this.#write(path, bytes, false);
     return true;
   }
 
   async replace(path: string, bytes: Uint8Array): Promise<void> {
     this.#write(path, bytes, true);
+  }
+
+  async remove(paths: readonly string[]): Promise<void> {
+    for (const path of paths) {
+      this.#attempt('remove', path, () => rmSync(join(this.#folder, path), { force: true }));
+    }
+  }
+
+  async *objects(): AsyncGenerator<StoredObject> {
+    for (let shard = 0; shard < 256; shard++) {
+      const folder = `data/${shard.toString(16).padStart(2, '0')}`;
+      for (const name of this.#list(folder)) {
+        const path = `${folder}/${name}`;
+        const stats = this.#attempt('look at', path, () =>
+          statSync(join(this.#folder, path), { throwIfNoEntry: false }),
+        );
+        if (stats === undefined) continue;
+        yield { path, sizeBytes: stats.size, modifiedSeconds: Math.floor(stats.mtimeMs / 1000) };
+      }
+    }
+  }
+
+  #list(folder: string): string[] {
+    return this.#attempt('list', folder, () => {
+      const path = join(this.#folder, folder);
+      return existsSync(path) ? readdirSync(path) : [];
+    });
   }
 
   /** `sync -f` flushes the one file system that the folder is on; there is no such call in Node. */

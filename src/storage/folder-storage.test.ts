@@ -33,11 +33,11 @@ function temporaryFiles(folder: string): string[] {
     .map((entry) => entry.name);
 }
 
-test('create() makes the 256 folders of objects and the one of temporary files, and leaves what is there alone', (t) => {
+test('create() makes the 256 folders of objects and the one of temporary files, and leaves what is there alone', async (t) => {
   const { storage, folder } = newStorage(t);
   mkdirSync(join(folder, 'data/00'));
   writeFileSync(join(folder, 'data/00/kept'), 'x');
-  storage.create();
+  await storage.create();
   const names = readdirSync(join(folder, 'data'));
   assert.equal(names.length, 257);
   assert.ok(names.includes('00') && names.includes('ff') && names.includes('txn'));
@@ -53,12 +53,12 @@ test('putObject() stores once: the second time it says so and leaves the object 
   assert.equal(Buffer.from((await storage.read(OBJECT))!).toString(), 'first');
 });
 
-test('has() and read() tell what is there, and undefined for what is not', async (t) => {
+test('size() and read() tell what is there, and undefined for what is not', async (t) => {
   const { storage } = newStorage(t);
-  assert.equal(await storage.has(OBJECT), false);
+  assert.equal(await storage.size(OBJECT), undefined);
   assert.equal(await storage.read(OBJECT), undefined);
   await storage.putObject(OBJECT, new Uint8Array(0));
-  assert.equal(await storage.has(OBJECT), true);
+  assert.equal(await storage.size(OBJECT), 0);
   assert.equal((await storage.read(OBJECT))!.length, 0);
 });
 
@@ -136,11 +136,11 @@ test('read() of what is no file fails with STORAGE', async (t) => {
   await assert.rejects(storage.read('data'), { code: 'STORAGE', message: /^Cannot read .*data$/ });
 });
 
-test('create() below a regular file fails with STORAGE and names the folder', (t) => {
+test('create() below a regular file fails with STORAGE and names the folder', async (t) => {
   const scratch = scratchFolder(t);
   writeFileSync(join(scratch, 'file'), '');
   const folder = join(scratch, 'file/storage');
-  assert.throws(() => new FolderStorage(folder).create(), {
+  await assert.rejects(new FolderStorage(folder).create(), {
     code: 'STORAGE',
     message: `Cannot create ${folder}`,
   });
@@ -225,7 +225,7 @@ test(
     });
     await assert.rejects(storage.putObject(OBJECT, large), { code: 'STORAGE', hint: 'the disk is full' });
     assert.equal(readFileSync(join(folder, '.cvmfspublished'), 'utf8'), 'old');
-    assert.equal(await storage.has(OBJECT), false);
+    assert.equal(await storage.size(OBJECT), undefined);
     assert.deepEqual(temporaryFiles(folder), []);
     assert.equal(await storage.putObject(OBJECT, Buffer.from('small')), true, 'there is room again');
   },
