@@ -5,6 +5,7 @@
 
 import type { ByteString, Bytes } from './bytes/byte-string.ts';
 import type { Xattrs } from './catalog/xattrs.ts';
+import type { ContentHash } from './content-hash.ts';
 
 export interface TreeEntry {
   /** Absolute, no `.` or `..`; the root is the empty string. */
@@ -36,12 +37,21 @@ export interface Tree {
   /** For messages. */
   readonly name: string;
   entries(): AsyncIterable<TreeEntry>;
+  /**
+   * The same as changes of a snapshot, if the tree remembers what it was then: entries that have not changed since are only
+   * named. `undefined` if it does not remember.
+   */
+  changesSince?(snapshot: ContentHash): AsyncIterable<TreeChange> | undefined;
+  /** The entries as they were last read are published in this snapshot: a chance to remember them. */
+  remember?(snapshot: ContentHash): void;
 }
 
 /** One step from the tree that is published to the next one. */
 export type TreeChange =
   /** Adds or replaces an entry. A directory that stays a directory keeps what is below it. */
   | { readonly kind: 'put'; readonly entry: TreeEntry }
+  /** Says that an entry is as it is published: of use where what is not named goes. */
+  | { readonly kind: 'keep'; readonly path: ByteString }
   /** Takes an entry away with all below it; nothing happens if it is not there. */
   | { readonly kind: 'remove'; readonly path: ByteString }
   /** Takes away all that is below a directory, and leaves the directory. */

@@ -2,28 +2,31 @@
 
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
+import type { NestedReference } from '../core/catalog/catalog-reader.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { S_IFMT, S_IFREG } from '../core/vfs.ts';
 import type { StoredContent } from './content-store.ts';
-import { sortedChildren, type TreeNode } from './tree-index.ts';
+import { makeNode, sortedChildren, type TreeNode } from './tree-node.ts';
 
 /** A directory with this file is the root of a nested catalog. */
 export const CATALOG_MARKER = '.cvmfscatalog' as ByteString;
 /** Beside the marker where the publisher, not the user, wanted the catalog. */
 export const AUTOMATIC_MARKER = '.cvmfsautocatalog' as ByteString;
 
+const MARKERS = [CATALOG_MARKER, AUTOMATIC_MARKER];
+
 export interface CatalogPlan {
   readonly root: TreeNode;
   /** Everything below the root that belongs to this catalog: parents first, siblings together and in byte order. */
   readonly nodes: readonly TreeNode[];
-  /** In path order; their roots are among `nodes`, as transition points. */
-  readonly nested: readonly CatalogPlan[];
+  /** In path order; their roots are among `nodes`, as transition points. Those that nobody entered stay as they are. */
+  readonly nested: readonly (CatalogPlan | NestedReference)[];
 }
 
 export interface SplitLimits {
   /** A catalog with more entries is split. */
   readonly maxEntries: number;
-  /** No part with fewer entries becomes a catalog of its own. */
+  /** No part with fewer entries becomes a catalog of its own, and none that was made automatically stays one. */
   readonly minEntries: number;
 }
 
@@ -41,22 +44,23 @@ export function planCatalogs(root: TreeNode, limits: SplitLimits, emptyFile: Sto
       },
     );
   }
-  split(root, limits, emptyFile);
+  balance(root, limits, emptyFile);
   return gather(root);
 }
 
-function isNestedRoot(node: TreeNode): boolean {
-  return node.children?.has(CATALOG_MARKER) ?? false;
+export function isNestedRoot(node: TreeNode): boolean {
+  return node.unread !== undefined || (node.children?.has(CATALOG_MARKER) ?? false);
 }
 
-/** Splits from the leaves up. Returns the entries that `directory` adds to the catalog it belongs to. */
-function split(directory: TreeNode, limits: SplitLimits, emptyFile: StoredContent): number {
+/** Splits and merges from the leaves up. Returns the entries that `directory` adds to the catalog it belongs to. */
+function balance(directory: TreeNode, limits: SplitLimits, emptyFile: StoredContent): number {
+  if (directory.unread !== undefined) return 1;
   const parts: { directory: TreeNode; entries: number }[] = [];
   let entries = 1;
   for (const child of directory.children!.values()) {
     if (child.children === undefined) entries++;
     else {
-      const below = split(child, limits, emptyFile);
+      const below = balance(child, limits, emptyFile);
       entries += below;
       if (!isNestedRoot(child)) parts.push({ directory: child, entries: below });
     }
@@ -70,20 +74,33 @@ function split(directory: TreeNode, limits: SplitLimits, emptyFile: StoredConten
       entries -= part.entries - 1;
     }
   }
+  const ownEntries = entries - MARKERS.length;
+  if (MARKERS.every((name) => directory.children!.has(name)) && ownEntries < limits.minEntries) {
+    unmark(directory);
+    return ownEntries;
+  }
   return isNestedRoot(directory) ? 1 : entries;
 }
 
+/** Puts a file into a directory that makes it the root of a nested catalog, or says who wanted that. */
+export function addMarker(directory: TreeNode, name: ByteString, content: StoredContent): void {
+  const marker = makeNode(`${directory.path}/${name}` as ByteString, {
+    ...directory.metadata,
+    mode: S_IFREG | 0o600,
+    xattrs: new Map(),
+  });
+  marker.content = content;
+  directory.children!.set(name, marker);
+}
+
 function mark(directory: TreeNode, emptyFile: StoredContent): void {
-  for (const name of [CATALOG_MARKER, AUTOMATIC_MARKER]) {
-    directory.children!.set(name, {
-      path: `${directory.path}/${name}` as ByteString,
-      name,
-      metadata: { ...directory.metadata, mode: S_IFREG | 0o600, xattrs: new Map() },
-      content: emptyFile,
-      children: undefined,
-      linkKey: undefined,
-      linkCount: 1,
-    });
+  for (const name of MARKERS) addMarker(directory, name, emptyFile);
+}
+
+function unmark(directory: TreeNode): void {
+  for (const name of MARKERS) {
+    if (directory.children!.get(name)!.published !== undefined) directory.hasLost = true;
+    directory.children!.delete(name);
   }
 }
 
@@ -96,14 +113,15 @@ function gather(root: TreeNode): CatalogPlan {
     );
   }
   const nodes: TreeNode[] = [];
-  const nested: CatalogPlan[] = [];
+  const nested: (CatalogPlan | NestedReference)[] = [];
   const visit = (directory: TreeNode) => {
     const children = sortedChildren(directory);
     // Siblings first, then what is below them: readers list a directory without jumping.
     for (const child of children) nodes.push(child);
     for (const child of children) {
       if (child.children === undefined) continue;
-      if (isNestedRoot(child)) nested.push(gather(child));
+      if (child.unread !== undefined) nested.push(child.unread);
+      else if (isNestedRoot(child)) nested.push(gather(child));
       else visit(child);
     }
   };

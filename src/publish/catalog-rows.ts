@@ -1,13 +1,15 @@
-/** The rows of a catalog as they will stand in its tables, and whether a catalog already has them. */
+/** The rows of a catalog as they will stand in its tables. */
 
-import { type Bytes, bytesOf, equalBytes } from '../core/bytes/byte-string.ts';
+import { type Bytes, bytesOf } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
-import type { CatalogReader, CatalogRow, Chunk, NestedReference } from '../core/catalog/catalog-reader.ts';
-import { addCounters, type CatalogCounters, COUNTER_NAMES, zeroCounters } from '../core/catalog/counters.ts';
+import type { Chunk, NestedReference } from '../core/catalog/catalog-reader.ts';
+import { type CatalogCounters, type Counters, zeroCounters } from '../core/catalog/counters.ts';
 import {
   compressionFlags,
+  FLAG_BIND_MOUNTPOINT,
   FLAG_CHUNKED,
   FLAG_DIRECTORY,
+  FLAG_EXTERNAL,
   FLAG_NESTED_MOUNTPOINT,
   FLAG_NESTED_ROOT,
   FLAG_SPECIAL,
@@ -16,14 +18,14 @@ import {
   kindFlags,
 } from '../core/catalog/flags.ts';
 import { encodeXattrs } from '../core/catalog/xattrs.ts';
-import { type ContentHash, digestOf } from '../core/content-hash.ts';
+import { algorithmOf, type ContentHash, digestOf } from '../core/content-hash.ts';
 import { assert, errorCodeOf, ThimbleError } from '../core/errors.ts';
 import { NO_PARENT, type PathKey, parentPath, pathKeyOf } from '../core/path-key.ts';
 import type { Hashing } from '../core/ports.ts';
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../core/vfs.ts';
-import type { CatalogPlan } from './catalog-plan.ts';
-import type { StoreSettings } from './content-store.ts';
-import type { TreeNode } from './tree-index.ts';
+import { type CatalogPlan, isNestedRoot } from './catalog-plan.ts';
+import type { StoredContent } from './content-store.ts';
+import type { TreeNode } from './tree-node.ts';
 
 export interface RowValues {
   readonly key: PathKey;
@@ -44,81 +46,46 @@ export interface RowValues {
   readonly chunks: readonly Chunk[];
 }
 
-/** What a nested catalog turned out to be, once it is stored. */
-export interface StoredCatalog extends NestedReference {
-  readonly counters: CatalogCounters;
-}
-
 export interface CatalogContents {
   readonly rows: readonly RowValues[];
-  readonly nested: readonly StoredCatalog[];
+  readonly nested: readonly NestedReference[];
+  readonly bindMountpoints: readonly NestedReference[];
   readonly counters: CatalogCounters;
 }
 
-/** Directories have no size of their own in a repository; this is what the reference writes. */
-const DIRECTORY_BYTES = 4096;
-
+/** `subtree` are the counters of all that is nested below. Throws LIMIT, FORMAT for attributes that cannot be stored. */
 export function catalogContents(
   plan: CatalogPlan,
-  nested: readonly StoredCatalog[],
+  nested: readonly NestedReference[],
+  subtree: Counters,
   hashing: Hashing,
-  settings: StoreSettings,
 ): CatalogContents {
-  const builder = new RowBuilder(hashing, settings);
+  const builder = new RowBuilder(hashing);
   const isNested = plan.root.path !== '';
   const rows = [builder.row(plan.root, FLAG_DIRECTORY | (isNested ? FLAG_NESTED_ROOT : 0))];
-  const transitions = new Set(plan.nested.map(({ root }) => root));
+  const bindMountpoints: NestedReference[] = [];
   for (const node of plan.nodes) {
-    rows.push(
-      builder.row(node, kindFlags(node.metadata.mode) | (transitions.has(node) ? FLAG_NESTED_MOUNTPOINT : 0)),
-    );
+    let flags = kindFlags(node.metadata.mode);
+    if (node.bind !== undefined) {
+      flags |= FLAG_BIND_MOUNTPOINT;
+      bindMountpoints.push({ ...node.bind, path: node.path });
+    } else if (isNestedRoot(node)) flags |= FLAG_NESTED_MOUNTPOINT;
+    rows.push(builder.row(node, flags));
   }
-  return { rows, nested, counters: count(rows, nested) };
-}
-
-/** True if a catalog holds exactly these rows and nested catalogs: then it can be used as it is. */
-export function hasContents(reader: CatalogReader, { rows, nested }: CatalogContents): boolean {
-  if (reader.nested.length !== nested.length || reader.bindMountpoints.length > 0) return false;
-  const known = new Map(reader.nested.map((reference) => [reference.path, reference]));
-  if (!nested.every(({ path, hash, sizeBytes }) => same(known.get(path), { hash, sizeBytes }))) return false;
-  const chunked: RowValues[] = [];
-  let index = 0;
-  let equal = true;
-  reader.entries((row) => {
-    const values = rows[index++];
-    equal &&= values !== undefined && isSameRow(row, values);
-    if (values !== undefined && values.chunks.length > 0) chunked.push(values);
-  });
-  if (!equal || index !== rows.length) return false;
-  return chunked.every(({ key, sizeBytes, flags, chunks }) => {
-    const stored = reader.chunks(key, sizeBytes, flags);
-    return (
-      stored.length === chunks.length &&
-      stored.every((chunk, i) => chunk.hash === chunks[i]!.hash && chunk.sizeBytes === chunks[i]!.sizeBytes)
-    );
-  });
+  return { rows, nested, bindMountpoints, counters: { self: count(rows, nested.length), subtree } };
 }
 
 class RowBuilder {
   readonly #hashing: Hashing;
-  readonly #settings: StoreSettings;
   readonly #groups = new Map<string, number>();
 
-  constructor(hashing: Hashing, settings: StoreSettings) {
+  constructor(hashing: Hashing) {
     this.#hashing = hashing;
-    this.#settings = settings;
   }
 
   row(node: TreeNode, flags: number): RowValues {
     const { metadata, path, content } = node;
     const parent = parentPath(path);
-    const isChunked = content !== undefined && content.chunks.length > 0;
-    let allFlags = flags;
-    if (content !== undefined) {
-      allFlags |=
-        hashAlgorithmFlags(this.#settings.hashAlgorithm) | compressionFlags(this.#settings.compression);
-    }
-    if (isChunked) allFlags |= FLAG_CHUNKED;
     return {
       key: pathKeyOf(this.#hashing, path),
       parent: path === '' ? NO_PARENT : pathKeyOf(this.#hashing, parent),
@@ -129,7 +96,7 @@ class RowBuilder {
       mode: metadata.mode,
       mtimeSeconds: metadata.mtimeSeconds,
       mtimeNs: metadata.mtimeNs,
-      flags: allFlags,
+      flags: flags | node.keptFlags | contentFlags(content),
       name: bytesOf(node.name),
       symlink: bytesOf(metadata.symlink),
       uid: metadata.uid,
@@ -161,10 +128,22 @@ class RowBuilder {
   }
 }
 
+function contentFlags(content: StoredContent | undefined): number {
+  if (content === undefined) return 0;
+  const { hash, chunks, compression, isExternal } = content;
+  const algorithm = algorithmOf((hash ?? chunks[0]?.hash)!);
+  return (
+    hashAlgorithmFlags(algorithm) |
+    compressionFlags(compression) |
+    (chunks.length > 0 ? FLAG_CHUNKED : 0) |
+    (isExternal ? FLAG_EXTERNAL : 0)
+  );
+}
+
 function sizeOf(node: TreeNode): number {
   switch (node.metadata.mode & S_IFMT) {
     case S_IFDIR:
-      return DIRECTORY_BYTES;
+      return node.directoryBytes;
     case S_IFREG:
       assert(node.content !== undefined, 'contents are stored before catalogs are made');
       return node.content.sizeBytes;
@@ -181,9 +160,8 @@ function subdirectories(node: TreeNode): number {
   return count;
 }
 
-function count(rows: readonly RowValues[], nested: readonly StoredCatalog[]): CatalogCounters {
+function count(rows: readonly RowValues[], nested: number): Counters {
   const self = zeroCounters();
-  const subtree = zeroCounters();
   for (const { flags, sizeBytes, chunks, xattr } of rows) {
     if ((flags & FLAG_DIRECTORY) !== 0) self.dir++;
     else if ((flags & FLAG_SYMLINK) !== 0) self.symlink++;
@@ -196,53 +174,15 @@ function count(rows: readonly RowValues[], nested: readonly StoredCatalog[]): Ca
         self.chunked_size += sizeBytes;
         self.chunks += chunks.length;
       }
+      if ((flags & FLAG_EXTERNAL) !== 0) {
+        self.external++;
+        self.external_file_size += sizeBytes;
+      }
     }
     if (xattr !== undefined) self.xattr++;
   }
-  self.nested = nested.length;
-  for (const { counters } of nested) {
-    addCounters(subtree, counters.self);
-    addCounters(subtree, counters.subtree);
-  }
-  assert(
-    COUNTER_NAMES.every((name) => Number.isSafeInteger(subtree[name])),
-    'counters are sums of sizes',
-  );
-  return { self, subtree };
-}
-
-const scratch: PathKey = new Int32Array(4);
-
-function isSameRow(row: CatalogRow, values: RowValues): boolean {
-  return (
-    sameKey(row.key(scratch), values.key) &&
-    sameKey(row.parentKey(scratch), values.parent) &&
-    row.flags === values.flags &&
-    row.mode === values.mode &&
-    row.sizeBytes === values.sizeBytes &&
-    row.mtimeSeconds === values.mtimeSeconds &&
-    row.hasMtimeNs &&
-    row.mtimeNs === values.mtimeNs &&
-    row.uid === values.uid &&
-    row.gid === values.gid &&
-    row.linkCount === values.linkCount &&
-    row.hardlinkGroup === values.hardlinkGroup &&
-    row.hash === values.hash &&
-    equalBytes(bytesOf(row.symlink), values.symlink) &&
-    equalOptional(row.xattrBlob, values.xattr)
-  );
-}
-
-function sameKey(a: PathKey, b: PathKey): boolean {
-  return a.every((half, i) => half === b[i]);
-}
-
-function equalOptional(a: Bytes | undefined, b: Bytes | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : equalBytes(a, b);
-}
-
-function same(a: NestedReference | undefined, b: Omit<NestedReference, 'path'>): boolean {
-  return a !== undefined && a.hash === b.hash && a.sizeBytes === b.sizeBytes;
+  self.nested = nested;
+  return self;
 }
 
 /** Raw digest for the `hash` column. */

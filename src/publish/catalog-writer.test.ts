@@ -6,9 +6,9 @@ import { type TestContext, test } from 'node:test';
 import { contentsOf, HASH, inTwo, OTHER, ROOT, whole } from '../../test/support/catalog-contents.ts';
 import { entry } from '../../test/support/memory-tree.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
-import { openDatabase, STORE_SETTINGS } from '../../test/support/storage-place.ts';
+import { openDatabase } from '../../test/support/storage-place.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
-import { NULL_HASH } from '../core/content-hash.ts';
+import { type ContentHash, NULL_HASH } from '../core/content-hash.ts';
 import type { CatalogContents } from './catalog-rows.ts';
 import { encodeCatalog } from './catalog-writer.ts';
 
@@ -38,8 +38,8 @@ const pairsOf = (database: ReturnType<typeof openDatabase>, table: string) =>
       .map((row) => Object.values(row)),
   ) as Record<string, unknown>;
 
-test('a root catalog has the properties of schema 2.5, revision 7', (t) => {
-  const database = encode(t, contentsOf([entry('')]).get('')!);
+test('a root catalog has the properties of schema 2.5, revision 7', async (t) => {
+  const database = encode(t, (await contentsOf([entry('')])).get('')!);
   assert.deepEqual(pairsOf(database, 'properties'), {
     schema: '2.5',
     schema_revision: '7',
@@ -50,8 +50,8 @@ test('a root catalog has the properties of schema 2.5, revision 7', (t) => {
   });
 });
 
-test('a nested catalog has a root prefix and no TTL', (t) => {
-  const contents = contentsOf([entry('/a'), entry('/a/.cvmfscatalog', { content: '' })]).get('/a')!;
+test('a nested catalog has a root prefix and no TTL', async (t) => {
+  const contents = (await contentsOf([entry('/a'), entry('/a/.cvmfscatalog', { content: '' })])).get('/a')!;
   const { ttlSeconds: _, ...nested } = {
     ...ROOT,
     previousRevision: NULL_HASH,
@@ -67,10 +67,10 @@ test('a nested catalog has a root prefix and no TTL', (t) => {
   });
 });
 
-test('the file has a rollback journal header, pages of 4096 bytes, and passes the check of SQLite', (t) => {
+test('the file has a rollback journal header, pages of 4096 bytes, and passes the check of SQLite', async (t) => {
   const scratch = scratchFolder(t);
   const temporary = join(scratch, 'temporary');
-  const bytes = Buffer.from(encodeCatalog(contentsOf([entry('/a')]).get('')!, ROOT, temporary));
+  const bytes = Buffer.from(encodeCatalog((await contentsOf([entry('/a')])).get('')!, ROOT, temporary));
   assert.deepEqual([...bytes.subarray(16, 20)], [0x10, 0x00, 1, 1]);
   assert.equal(existsSync(temporary), false);
   const database = openDatabase(bytes, scratch);
@@ -85,16 +85,16 @@ test('the file has a rollback journal header, pages of 4096 bytes, and passes th
   database.close();
 });
 
-test('the same contents give the same bytes', (t) => {
-  const contents = contentsOf([entry('/a'), entry('/b', { content: 'x' })]).get('')!;
+test('the same contents give the same bytes', async (t) => {
+  const contents = (await contentsOf([entry('/a'), entry('/b', { content: 'x' })])).get('')!;
   const temporary = join(scratchFolder(t), 'temporary');
   assert.deepEqual(encodeCatalog(contents, ROOT, temporary), encodeCatalog(contents, ROOT, temporary));
 });
 
-test('rows are found under the MD5 of their path, and under that of their folder; the root has no parent', (t) => {
+test('rows are found under the MD5 of their path, and under that of their folder; the root has no parent', async (t) => {
   const database = encode(
     t,
-    contentsOf([entry('/usr'), entry('/usr/bin'), entry('/usr/bin/bash', { content: 'x' })]).get('')!,
+    (await contentsOf([entry('/usr'), entry('/usr/bin'), entry('/usr/bin/bash', { content: 'x' })])).get('')!,
   );
   const rows = rowsOf(database, 'SELECT name, md5path_1, md5path_2, parent_1, parent_2 FROM catalog');
   const keys = (path: string) => {
@@ -164,8 +164,8 @@ const KINDS = [
   { what: 'a socket', one: entry('/x', { mode: 0o140755 }), flags: 20, size: 0, hash: null, symlink: '' },
 ];
 for (const { what, one, content, flags, size, hash, symlink } of KINDS) {
-  test(`${what} has flags ${flags} and size ${size}`, (t) => {
-    const database = encode(t, contentsOf([one], content === undefined ? {} : { '/x': content }).get('')!);
+  test(`${what} has flags ${flags} and size ${size}`, async (t) => {
+    const database = encode(t, (await contentsOf([one], content === undefined ? {} : { '/x': content })).get('')!);
     const row = database
       .prepare(
         "SELECT mode, flags, size, hash, CAST(symlink AS BLOB) AS symlink, hardlinks, typeof(symlink) AS type FROM catalog WHERE name = 'x'",
@@ -191,9 +191,10 @@ for (const [hashAlgorithm, compression, flags] of [
   ['shake128', 'zlib', 516],
   ['shake128', 'none', 2564],
 ] as const) {
-  test(`a file stored as ${hashAlgorithm} and ${compression} has flags ${flags}`, (t) => {
-    const settings = { ...STORE_SETTINGS, hashAlgorithm, compression };
-    const contents = contentsOf([entry('/x', { content: 'a' })], {}, settings).get('')!;
+  test(`a file stored as ${hashAlgorithm} and ${compression} has flags ${flags}`, async (t) => {
+    const suffix = hashAlgorithm === 'sha1' ? '' : `-${hashAlgorithm}`;
+    const stored = { ...whole(1), hash: `${'ab'.repeat(20)}${suffix}` as ContentHash, compression };
+    const contents = (await contentsOf([entry('/x', { content: 'a' })], { '/x': stored })).get('')!;
     assert.equal(
       encode(t, contents).prepare("SELECT flags FROM catalog WHERE name = 'x'").get()!['flags'],
       flags,
@@ -201,7 +202,7 @@ for (const [hashAlgorithm, compression, flags] of [
   });
 }
 
-test('owners, times before 1970, nanoseconds, all mode bits and extended attributes are in their columns', (t) => {
+test('owners, times before 1970, nanoseconds, all mode bits and extended attributes are in their columns', async (t) => {
   const one = entry('/x', {
     content: 'a',
     mode: 0o106755,
@@ -211,7 +212,7 @@ test('owners, times before 1970, nanoseconds, all mode bits and extended attribu
     mtimeNs: 999_999_999,
     xattrs: { 'user.foo': 'bar' },
   });
-  const row = encode(t, contentsOf([one]).get('')!)
+  const row = encode(t, (await contentsOf([one])).get('')!)
     .prepare("SELECT mode, uid, gid, mtime, mtimens, hex(xattr) AS xattr FROM catalog WHERE name = 'x'")
     .get()!;
   assert.deepEqual(
@@ -227,10 +228,10 @@ test('owners, times before 1970, nanoseconds, all mode bits and extended attribu
   );
 });
 
-test('names are stored as text of the bytes they are, UTF-8 or not', (t) => {
+test('names are stored as text of the bytes they are, UTF-8 or not', async (t) => {
   const database = encode(
     t,
-    contentsOf([entry('/\xff\xfe\n', { content: 'a' }), entry(`/${'n'.repeat(255)}`)]).get('')!,
+    (await contentsOf([entry('/\xff\xfe\n', { content: 'a' }), entry(`/${'n'.repeat(255)}`)])).get('')!,
   );
   const rows = database
     .prepare("SELECT hex(CAST(name AS BLOB)) AS name, typeof(name) AS type FROM catalog WHERE name <> ''")
@@ -244,8 +245,8 @@ test('names are stored as text of the bytes they are, UTF-8 or not', (t) => {
   );
 });
 
-test('chunks stand in their table, with offsets, sizes and hashes', (t) => {
-  const database = encode(t, contentsOf([entry('/x', { content: 'a' })], { '/x': inTwo }).get('')!);
+test('chunks stand in their table, with offsets, sizes and hashes', async (t) => {
+  const database = encode(t, (await contentsOf([entry('/x', { content: 'a' })], { '/x': inTwo })).get('')!);
   assert.deepEqual(
     database
       .prepare(
@@ -260,10 +261,10 @@ test('chunks stand in their table, with offsets, sizes and hashes', (t) => {
   );
 });
 
-test('names of one file in a folder share a group and a link count; groups count from 1 in each catalog', (t) => {
+test('names of one file in a folder share a group and a link count; groups count from 1 in each catalog', async (t) => {
   const linked = (path: string, linkKey: string, content?: string) =>
     entry(path, { linkKey, ...(content === undefined ? { mode: 0o100644 } : { content }) });
-  const catalogs = contentsOf([
+  const catalogs = await contentsOf([
     linked('/b1', 'b', 'x'),
     linked('/a1', 'a', 'x'),
     linked('/a2', 'a'),
@@ -288,8 +289,8 @@ test('names of one file in a folder share a group and a link count; groups count
   assert.deepEqual(groups('/n'), { '.cvmfscatalog': '0:1', b4: '1:2', b5: '1:2' });
 });
 
-test('folders have as many links as they have folders, and two more; transition points and roots agree', (t) => {
-  const catalogs = contentsOf([
+test('folders have as many links as they have folders, and two more; transition points and roots agree', async (t) => {
+  const catalogs = await contentsOf([
     entry('/n', { uid: 4, xattrs: { 'user.a': '1' } }),
     entry('/n/.cvmfscatalog', { content: '' }),
     entry('/n/a'),
@@ -317,8 +318,8 @@ test('folders have as many links as they have folders, and two more; transition 
   assert.deepEqual(rowsOf(outer, "SELECT name FROM catalog WHERE name IN ('a', 'b')"), []);
 });
 
-test('statistics count what each catalog has itself, and what is below it, at every level', (t) => {
-  const catalogs = contentsOf(
+test('statistics count what each catalog has itself, and what is below it, at every level', async (t) => {
+  const catalogs = await contentsOf(
     [
       entry('/file', { content: 'x', xattrs: { 'user.a': '1' } }),
       entry('/link', { symlink: 'file' }),
@@ -378,9 +379,10 @@ test('statistics count what each catalog has itself, and what is below it, at ev
   assert.equal(Object.keys(pairsOf(encode(t, catalogs.get('')!), 'statistics')).length, 24);
 });
 
-test('a temporary file that cannot be written gives STORAGE and its name', (t) => {
+test('a temporary file that cannot be written gives STORAGE and its name', async (t) => {
   const temporary = join(scratchFolder(t), 'no/such/folder');
-  assert.throws(() => encodeCatalog(contentsOf([entry('/a')]).get('')!, ROOT, temporary), {
+  const contents = (await contentsOf([entry('/a')])).get('')!;
+  assert.throws(() => encodeCatalog(contents, ROOT, temporary), {
     code: 'STORAGE',
     message: `Cannot write temporary file ${temporary}`,
   });

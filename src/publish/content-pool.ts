@@ -19,6 +19,7 @@ import {
   type StoreCounters,
   type StoredContent,
   type StoreSettings,
+  storedContent,
 } from './content-store.ts';
 import type { ContentJob, ContentResult, ContentWorkerData } from './content-worker.ts';
 
@@ -83,7 +84,7 @@ export class ContentPool {
     const stored =
       content.kind === 'file' && content.sizeBytes <= SHARED_BYTES
         ? this.#addFile(content.hostPath, content.sizeBytes)
-        : Promise.all(await this.#addStream(content)).then(contentOfPieces);
+        : Promise.all(await this.#addStream(content)).then((pieces) => contentOfPieces(pieces, this.#settings));
     // Whoever waits for the results sees the failure; until then it must not count as unhandled.
     stored.catch(() => {});
     await this.#room();
@@ -243,14 +244,14 @@ async function* readHostFile(hostPath: ByteString): AsyncGenerator<Uint8Array> {
   }
 }
 
-function contentOfPieces(pieces: readonly Piece[]): StoredContent {
+function contentOfPieces(pieces: readonly Piece[], settings: StoreSettings): StoredContent {
   const [first] = pieces;
-  if (first?.type === '') return { sizeBytes: first.sizeBytes, hash: first.hash, chunks: [] };
+  if (first?.type === '') return storedContent(settings, first.sizeBytes, first.hash, []);
   let offset = 0;
   const chunks: Chunk[] = [];
   for (const { sizeBytes, hash } of pieces) {
     chunks.push({ offset, sizeBytes, hash });
     offset += sizeBytes;
   }
-  return { sizeBytes: offset, hash: undefined, chunks };
+  return storedContent(settings, offset, undefined, chunks);
 }

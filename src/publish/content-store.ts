@@ -27,6 +27,8 @@ export interface StoreSettings {
   /** Of zlib, 1 (fast) to 9 (small). */
   readonly compressionLevel: number;
   readonly chunkSizes: ChunkSizes;
+  /** Contents are hashed and not stored: clients fetch them by path from other servers (docs/format.md#external-files). */
+  readonly isExternal?: boolean;
 }
 
 /** How a file is stored: as one object, or in chunks. */
@@ -35,6 +37,8 @@ export interface StoredContent {
   readonly sizeBytes: number;
   readonly hash: ContentHash | undefined;
   readonly chunks: readonly Chunk[];
+  readonly compression: Compression;
+  readonly isExternal: boolean;
 }
 
 export interface StoreCounters {
@@ -67,6 +71,9 @@ export class ContentStore {
   }
 
   async putContent(type: '' | 'P', bytes: Uint8Array): Promise<ContentHash> {
+    if (this.#settings.isExternal === true) {
+      return hashBytes(this.#hashing, this.#settings.hashAlgorithm, bytes);
+    }
     return this.#put(type, bytes, this.#settings.compression);
   }
 
@@ -82,7 +89,8 @@ export class ContentStore {
       let filled = this.#fill(fd, hostPath, buffer, 0);
       let cut = findCut(buffer, filled, chunkSizes);
       if (filled < buffer.length && cut === filled) {
-        return { sizeBytes: filled, hash: await this.putContent('', buffer.subarray(0, filled)), chunks: [] };
+        const hash = await this.putContent('', buffer.subarray(0, filled));
+        return storedContent(this.#settings, filled, hash, []);
       }
       const chunks: Chunk[] = [];
       let offset = 0;
@@ -93,7 +101,7 @@ export class ContentStore {
         filled = this.#fill(fd, hostPath, buffer, filled - cut);
         cut = findCut(buffer, filled, chunkSizes);
       }
-      return { sizeBytes: offset, hash: undefined, chunks };
+      return storedContent(this.#settings, offset, undefined, chunks);
     } finally {
       closeSync(fd);
     }
@@ -136,6 +144,17 @@ export class ContentStore {
     }
     return hash;
   }
+}
+
+/** What the catalog says of content that was stored with these settings. */
+export function storedContent(
+  { compression, isExternal = false }: StoreSettings,
+  sizeBytes: number,
+  hash: ContentHash | undefined,
+  chunks: readonly Chunk[],
+): StoredContent {
+  // Other servers send files as they are.
+  return { sizeBytes, hash, chunks, compression: isExternal ? 'none' : compression, isExternal };
 }
 
 /** One output buffer for small inputs, few for large ones. */

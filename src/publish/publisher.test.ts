@@ -423,14 +423,14 @@ for (const { what, damage, failure } of [
     damage: (storage: string) => {
       for (const path of objectsOf(storage)) if (path.endsWith('C')) rmSync(join(storage, path));
     },
-    failure: { code: 'NOT_FOUND', message: /^Cannot publish: data\/.*C is missing in / },
+    failure: { code: 'NOT_FOUND', message: /^Cannot use data\/.*C: it is missing in / },
   },
   {
     what: 'a damaged history',
     damage: (storage: string) => {
       for (const path of objectsOf(storage)) if (path.endsWith('H')) writeFileSync(join(storage, path), 'x');
     },
-    failure: { code: 'INTEGRITY', message: /^Cannot publish: data\/.*H in .* is damaged$/ },
+    failure: { code: 'INTEGRITY', message: /^Cannot use data\/.*H in .*: it is damaged$/ },
   },
 ]) {
   test(`a storage with ${what} is not published to`, async (t) => {

@@ -1,7 +1,7 @@
 /**
- * Changes what a repository has: a tree becomes its next revision, tags come and go. Order is everything: contents, catalogs from the leaves up,
- * history, then all of it to the disk, then the reference log, and last the manifest, in one rename. Whatever happens
- * before that rename, readers have the old revision, whole.
+ * Changes what a repository has: a tree becomes its next revision, tags come and go. Order is everything: contents,
+ * catalogs from the leaves up, then what `repository-head.ts` does. Whatever happens before its last step, readers have the
+ * old revision, whole.
  */
 
 import { rmSync } from 'node:fs';
@@ -10,50 +10,37 @@ import type { Selection } from '../client/repository.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import { entriesOf } from '../core/catalog/counters.ts';
-import { algorithmOf, type ContentHash, hashBytes, NULL_HASH, objectPath } from '../core/content-hash.ts';
+import { FLAG_HIDDEN } from '../core/catalog/flags.ts';
+import { type ContentHash, NULL_HASH, objectPath } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
-import {
-  decodeHistory,
-  findTag,
-  findTagByDate,
-  type History,
-  MAX_HISTORY_BYTES,
-  type Tag,
-  TRUNK_PREVIOUS,
-} from '../core/history.ts';
-import {
-  formatManifest,
-  MANIFEST_PATH,
-  type Manifest,
-  parseManifest,
-  type SignedManifest,
-} from '../core/manifest.ts';
+import { findTag, findTagByDate, type Tag, TRUNK_PREVIOUS } from '../core/history.ts';
+import type { Manifest } from '../core/manifest.ts';
 import type { Clock, Hashing, Inflating, Signatures } from '../core/ports.ts';
-import { REFLOG_PATH, type ReferenceType } from '../core/reflog.ts';
-import { formatSignedText } from '../core/signed-text.ts';
-import type { Tree } from '../core/tree.ts';
-import { verifyManifestSignature } from '../core/trust.ts';
+import type { Tree, TreeChange, TreeChanges } from '../core/tree.ts';
+import { S_IFDIR } from '../core/vfs.ts';
 import { takeLock } from '../storage/lock.ts';
-import { openStorage } from '../storage/open-storage.ts';
-import { encodeReflog } from '../storage/reflog-writer.ts';
+import { openStorage, storageLocation } from '../storage/open-storage.ts';
 import type { Storage, StorageLocation } from '../storage/storage.ts';
 import { type StoredCatalogFile, StoredObjects } from '../storage/stored-objects.ts';
-import { type CatalogPlan, planCatalogs } from './catalog-plan.ts';
-import { catalogContents, hasContents, type StoredCatalog } from './catalog-rows.ts';
-import { encodeCatalog, renewCatalog } from './catalog-writer.ts';
-import { ContentStore, type StoredContent } from './content-store.ts';
+import { AUTOMATIC_MARKER, CATALOG_MARKER, planCatalogs } from './catalog-plan.ts';
+import { renewCatalog } from './catalog-writer.ts';
+import { ContentStore, type StoredContent, storedContent } from './content-store.ts';
+import { applyDirtab } from './dirtab.ts';
+import { DraftTree } from './draft-tree.ts';
 import {
   checkNewTag,
-  encodeHistory,
   historyAfterRollback,
   historyWithout,
   historyWithRevision,
   type TagHead,
 } from './history-writer.ts';
-import { type RepositoryKeys, signManifest } from './keys.ts';
+import type { RepositoryKeys } from './keys.ts';
+import { PublishedCatalogs } from './published-catalogs.ts';
+import { type Head, type HeadContext, readHead, replaceHead } from './repository-head.ts';
 import type { RepositorySettings } from './repository-settings.ts';
+import { type StoredCatalog, storeCatalogs } from './store-catalogs.ts';
 import { type StoredTree, type StoreTreeOptions, storeTree } from './store-tree.ts';
-import { TreeIndex } from './tree-index.ts';
+import { makeNode, type TreeNode } from './tree-node.ts';
 
 export interface PublisherPorts {
   readonly hashing: Hashing;
@@ -71,6 +58,20 @@ export interface PublishTarget {
 
 export interface PublishOptions extends StoreTreeOptions {
   readonly tag?: { readonly name: string; readonly description: string } | undefined;
+  /** Contents are not stored; clients fetch them by path from other servers. */
+  readonly isExternal?: boolean;
+}
+
+export interface PublishTreeOptions extends PublishOptions {
+  /** The directory that the tree becomes; the root unless it is given. */
+  readonly into?: ByteString;
+  /** What is published and not in the tree stays. */
+  readonly keepsOthers?: boolean;
+}
+
+export interface PublishChangesOptions extends PublishOptions {
+  /** The snapshot that the changes are made to: CONFLICT if another one is published. */
+  readonly expectedRoot?: ContentHash;
 }
 
 export interface PublishResult {
@@ -80,7 +81,7 @@ export interface PublishResult {
   readonly changed: boolean;
   readonly entries: number;
   readonly catalogs: number;
-  /** Files and bytes read from the tree. */
+  /** Bytes read from the tree. */
   readonly fileBytes: number;
   /** Objects that were not there before, and their stored size. */
   readonly newObjects: number;
@@ -95,6 +96,8 @@ export interface RollbackResult {
   readonly removedTags: readonly string[];
 }
 
+const ROOT = '' as ByteString;
+
 export class Publisher {
   readonly #target: PublishTarget;
   readonly #ports: PublisherPorts;
@@ -107,7 +110,7 @@ export class Publisher {
   constructor(target: PublishTarget, ports: PublisherPorts) {
     this.#target = target;
     this.#ports = ports;
-    this.#location = { kind: 'folder', path: target.settings.storage };
+    this.#location = storageLocation(target.settings.storage);
     this.#storage = openStorage(this.#location);
     this.#objects = new StoredObjects(this.#storage, ports);
     this.#metadata = new ContentStore(this.#storage, ports.hashing, target.settings);
@@ -115,13 +118,31 @@ export class Publisher {
   }
 
   /** Makes the tree the newest revision. Throws; then the storage is at the revision it had. */
-  async publish(tree: Tree, options: PublishOptions = {}): Promise<PublishResult> {
-    return this.#change(async (current, history) => {
-      // Before hours of work, not after.
-      if (options.tag !== undefined) checkNewTag(history, options.tag.name);
-      const emptyFile = await this.#storeEmptyFile();
-      const stored = await storeTree(tree, this.#location, this.#target.settings, options);
-      return this.#commit(current, history, { ...stored, emptyFile }, options);
+  async publish(tree: Tree, options: PublishTreeOptions = {}): Promise<PublishResult> {
+    const { into = ROOT, keepsOthers = false } = options;
+    return this.#change(async (head) => {
+      const snapshot = head.manifest.rootCatalog;
+      const changes = tree.changesSince?.(snapshot) ?? entriesAsChanges(tree);
+      const whole = keepsOthers ? undefined : into;
+      const result = await this.#publishChanges(head, placeBelow(into, changes), options, whole);
+      tree.remember?.(result.rootCatalog);
+      return result;
+    });
+  }
+
+  /** Makes the newest revision from what is published and changes to it. Throws as `publish` does, and CONFLICT. */
+  async publishChanges(
+    changes: TreeChanges,
+    { expectedRoot, ...options }: PublishChangesOptions = {},
+  ): Promise<PublishResult> {
+    return this.#change(async (head) => {
+      const { rootCatalog, revision } = head.manifest;
+      if (expectedRoot !== undefined && rootCatalog !== expectedRoot) {
+        throw new ThimbleError('CONFLICT', `Cannot publish ${changes.name}: revision ${revision} came in between`, {
+          hint: 'make the changes again, to the newest revision',
+        });
+      }
+      return this.#publishChanges(head, changes.changes(), options, undefined);
     });
   }
 
@@ -130,9 +151,9 @@ export class Publisher {
     tag: { readonly name: string; readonly description: string },
     { rootHash, tag: name, dateSeconds }: Selection = {},
   ): Promise<Tag> {
-    return this.#change(async (current, history) => {
+    return this.#change(async ({ manifest, history }) => {
       checkNewTag(history, tag.name);
-      let hash = rootHash ?? current.rootCatalog;
+      let hash = rootHash ?? manifest.rootCatalog;
       if (name !== undefined) hash = findTag(history, name).rootCatalog;
       if (dateSeconds !== undefined) hash = findTagByDate(history, dateSeconds).rootCatalog;
       if ((await this.#storage.size(objectPath(hash, 'C'))) === undefined) {
@@ -142,39 +163,36 @@ export class Publisher {
         );
       }
       const added = { ...tag, ...headOf(await this.#objects.openCatalog(hash)), branch: '' };
-      await this.#publishTags({ ...current, publishedSeconds: this.#nowSeconds(current) }, [
-        ...history.tags,
-        added,
-      ]);
+      await this.#replaceTags(manifest, [...history.tags, added]);
       return added;
     });
   }
 
   /** Takes names away; the snapshots stay. All of them or none. Throws USAGE, NOT_FOUND. */
   async removeTags(names: readonly string[]): Promise<readonly Tag[]> {
-    return this.#change(async (current, history) => {
+    return this.#change(async ({ manifest, history }) => {
       const { removed, kept } = historyWithout(history, names);
-      await this.#publishTags({ ...current, publishedSeconds: this.#nowSeconds(current) }, kept);
+      await this.#replaceTags(manifest, kept);
       return removed;
     });
   }
 
   /** Publishes the tree of an older tag as the next revision. Throws NOT_FOUND, CONFLICT. */
   async rollback(name: string = TRUNK_PREVIOUS): Promise<RollbackResult> {
-    return this.#change(async (current, history) => {
+    return this.#change(async ({ manifest, history }) => {
       const target = findTag(history, name);
-      if (target.revision >= current.revision) {
+      if (target.revision >= manifest.revision) {
         throw new ThimbleError('CONFLICT', `Cannot roll back to ${name}: it is the newest revision already`);
       }
-      const nowSeconds = this.#nowSeconds(current);
+      const nowSeconds = this.#nowSeconds(manifest);
       const old = await this.#objects.openCatalog(target.rootCatalog);
-      const revision = current.revision + 1;
+      const revision = manifest.revision + 1;
       const bytes = renewCatalog(
         old.bytes,
         {
           revision,
           lastModifiedSeconds: nowSeconds,
-          previousRevision: current.rootCatalog,
+          previousRevision: manifest.rootCatalog,
           ttlSeconds: this.#target.settings.ttlSeconds,
         },
         this.#scratch,
@@ -185,7 +203,7 @@ export class Publisher {
         ...root,
         timestampSeconds: nowSeconds,
       });
-      await this.#publishTags({ ...current, ...root, publishedSeconds: nowSeconds }, tags);
+      await replaceHead(this.#context(), { ...manifest, ...root, publishedSeconds: nowSeconds }, tags);
       return { revision, rootCatalog, target, removedTags: removed.map((tag) => tag.name) };
     });
   }
@@ -194,8 +212,7 @@ export class Publisher {
   async publishFirst(metainfo: Uint8Array): Promise<PublishResult> {
     return this.#locked(async () => {
       const { settings } = this.#target;
-      const hash = await this.#metadata.putMetadata('M', metainfo);
-      const none: Manifest = {
+      const manifest: Manifest = {
         rootCatalog: NULL_HASH,
         rootCatalogSizeBytes: 0,
         ttlSeconds: settings.ttlSeconds,
@@ -206,160 +223,110 @@ export class Publisher {
         certificate: undefined,
         history: undefined,
         publishedSeconds: undefined,
-        metainfo: hash,
+        metainfo: await this.#metadata.putMetadata('M', metainfo),
         reflog: undefined,
       };
-      const index = new TreeIndex();
-      index.root.metadata = { ...index.root.metadata, mtimeSeconds: this.#ports.clock.unixSeconds() };
-      const emptyFile = await this.#storeEmptyFile();
-      const stored = { root: index.root, emptyFile, entries: 1, fileBytes: 0, newObjects: 0, newBytes: 0 };
+      const root = makeNode(ROOT, {
+        mode: S_IFDIR | 0o755,
+        uid: 0,
+        gid: 0,
+        mtimeSeconds: this.#ports.clock.unixSeconds(),
+        mtimeNs: 0,
+        symlink: ROOT,
+        rdev: 0,
+        xattrs: new Map(),
+      });
+      const draft = new DraftTree(root, new PublishedCatalogs(this.#objects, this.#ports.hashing), undefined);
+      const stored = { entries: 1, fileBytes: 0, newObjects: 0, newBytes: 0 };
       const history = { fqrn: settings.fqrn, previousRevision: undefined, tags: [] };
-      return this.#commit(none, history, stored, {});
+      return this.#commit({ manifest, history }, draft, stored, {});
     });
   }
 
-  async #storeEmptyFile(): Promise<StoredContent> {
-    return { sizeBytes: 0, hash: await this.#metadata.putContent('', new Uint8Array(0)), chunks: [] };
+  // ---- from changes to a signed revision ----
+
+  /** `whole`: the directory that the changes are all of; undefined where they leave the rest as it is. */
+  async #publishChanges(
+    head: Head,
+    changes: AsyncIterable<TreeChange>,
+    options: PublishOptions,
+    whole: ByteString | undefined,
+  ): Promise<PublishResult> {
+    // Before hours of work, not after.
+    if (options.tag !== undefined) checkNewTag(head.history, options.tag.name);
+    const published = new PublishedCatalogs(this.#objects, this.#ports.hashing);
+    const draft = new DraftTree(await published.openRoot(head.manifest.rootCatalog), published, whole);
+    const settings = { ...this.#target.settings, isExternal: options.isExternal === true };
+    const stored = await storeTree(draft, changes, this.#location, settings, options);
+    if (whole !== undefined) await removeUnseen(draft, whole);
+    return this.#commit(head, draft, stored, options);
   }
 
-  // ---- catalogs and signature ----
-
   async #commit(
-    current: Manifest,
-    history: History,
-    tree: StoredTree & { readonly emptyFile: StoredContent },
+    { manifest, history }: Head,
+    draft: DraftTree,
+    stored: StoredTree,
     options: PublishOptions,
   ): Promise<PublishResult> {
     const { settings } = this.#target;
-    const plan = planCatalogs(tree.root, settings.catalogs, tree.emptyFile);
-    const previous =
-      current.rootCatalog === NULL_HASH ? undefined : await this.#objects.openCatalog(current.rootCatalog);
-    const nowSeconds = this.#nowSeconds(current);
-    const root = await this.#storeCatalogs(plan, previous, current.revision + 1, nowSeconds);
-    const isSame = root.hash === current.rootCatalog;
-    const result = {
-      revision: isSame ? current.revision : current.revision + 1,
-      rootCatalog: root.hash,
-      changed: !isSame || options.tag !== undefined,
-      entries: entriesOf(root.counters),
-      catalogs: 1 + root.counters.self.nested + root.counters.subtree.nested,
-      fileBytes: tree.fileBytes,
-    };
-    if (result.changed) {
-      options.onProgress?.({ phase: 'signing', entries: tree.entries, files: 0, readBytes: tree.fileBytes });
-      const { revision } = result;
-      const head = { rootCatalog: root.hash, rootCatalogSizeBytes: root.sizeBytes, revision };
-      const tags = historyWithRevision(history, { ...head, timestampSeconds: nowSeconds }, options.tag);
-      await this.#publishTags({ ...current, ...head, publishedSeconds: nowSeconds }, tags);
-    }
-    const { newObjects, newBytes } = this.#metadata.counters;
-    return { ...result, newObjects: tree.newObjects + newObjects, newBytes: tree.newBytes + newBytes };
-  }
-
-  /** Stores the catalogs of a plan, leaves first. One that exists with the same contents is used again. */
-  async #storeCatalogs(
-    plan: CatalogPlan,
-    previous: StoredCatalogFile | undefined,
-    rootRevision: number,
-    nowSeconds: number,
-  ): Promise<StoredCatalog> {
-    const { settings } = this.#target;
-    const { path } = plan.root;
-    const known = new Map(previous?.reader.nested.map((reference) => [reference.path, reference]));
-    const nested: StoredCatalog[] = [];
-    for (const child of plan.nested) {
-      const reference = known.get(child.root.path);
-      const old = reference === undefined ? undefined : await this.#objects.openCatalog(reference.hash);
-      nested.push(await this.#storeCatalogs(child, old, rootRevision, nowSeconds));
-    }
-    const contents = catalogContents(plan, nested, this.#ports.hashing, settings);
-    if (previous !== undefined && hasContents(previous.reader, contents)) {
-      return { path, hash: previous.hash, sizeBytes: previous.sizeBytes, counters: contents.counters };
-    }
-    const oldRevision = Number(previous?.reader.properties.get('revision' as never) ?? 0);
-    const isRoot = path === '';
-    const bytes = encodeCatalog(
-      contents,
-      {
-        revision: isRoot ? rootRevision : oldRevision + 1,
-        lastModifiedSeconds: nowSeconds,
-        previousRevision: previous?.hash ?? (isRoot ? '' : NULL_HASH),
-        ...(isRoot ? { ttlSeconds: settings.ttlSeconds } : { rootPrefix: path }),
-      },
-      this.#scratch,
-    );
-    const hash = await this.#metadata.putMetadata('C', bytes);
-    return { path, hash, sizeBytes: bytes.length, counters: contents.counters };
-  }
-
-  /** What every change ends with: the tags, then a manifest that names them. */
-  async #publishTags(manifest: Manifest, tags: readonly Tag[]): Promise<void> {
-    const { settings, keys } = this.#target;
-    const history = encodeHistory(settings.fqrn, tags, manifest.history, this.#scratch);
-    await this.#sign({
-      ...manifest,
+    const emptyFile = await this.#storeEmptyFile();
+    await applyDirtab(draft, this.#objects, emptyFile);
+    draft.complete();
+    const nowSeconds = this.#nowSeconds(manifest);
+    const root = await storeCatalogs(planCatalogs(draft.root, settings.catalogs, emptyFile), {
+      published: draft.published,
+      store: this.#metadata,
+      hashing: this.#ports.hashing,
+      revision: manifest.revision + 1,
+      nowSeconds,
       ttlSeconds: settings.ttlSeconds,
-      certificate: await this.#metadata.putMetadata('X', keys.certificate),
-      history: await this.#metadata.putMetadata('H', history),
+      scratch: this.#scratch,
     });
+    const isSame = root.hash === manifest.rootCatalog;
+    const revision = isSame ? manifest.revision : manifest.revision + 1;
+    const changed = !isSame || options.tag !== undefined;
+    if (changed) {
+      options.onProgress?.({ phase: 'signing', entries: stored.entries, files: 0, readBytes: stored.fileBytes });
+      const next = { rootCatalog: root.hash, rootCatalogSizeBytes: root.sizeBytes, revision };
+      const tags = historyWithRevision(history, { ...next, timestampSeconds: nowSeconds }, options.tag);
+      await replaceHead(this.#context(), { ...manifest, ...next, publishedSeconds: nowSeconds }, tags);
+    }
+    return { ...this.#counted(root, stored), revision, rootCatalog: root.hash, changed };
   }
 
-  async #sign(manifest: Manifest): Promise<void> {
+  #counted({ counters }: StoredCatalog, { fileBytes, newObjects, newBytes }: StoredTree) {
+    const metadata = this.#metadata.counters;
+    return {
+      entries: entriesOf(counters),
+      catalogs: 1 + counters.self.nested + counters.subtree.nested,
+      fileBytes,
+      newObjects: newObjects + metadata.newObjects,
+      newBytes: newBytes + metadata.newBytes,
+    };
+  }
+
+  /** Of the markers that this publisher puts into directories. */
+  async #storeEmptyFile(): Promise<StoredContent> {
+    const hash = await this.#metadata.putContent('', new Uint8Array(0));
+    return storedContent(this.#target.settings, 0, hash, []);
+  }
+
+  #context(): HeadContext {
     const { settings, keys } = this.#target;
-    const { hashing } = this.#ports;
-    const added: { hash: ContentHash; type: ReferenceType }[] = [
-      { hash: manifest.rootCatalog, type: 'catalog' },
-    ];
-    if (manifest.certificate !== undefined) added.push({ hash: manifest.certificate, type: 'certificate' });
-    if (manifest.history !== undefined) added.push({ hash: manifest.history, type: 'history' });
-    if (manifest.metainfo !== undefined) added.push({ hash: manifest.metainfo, type: 'metainfo' });
-    const reflog = encodeReflog(
-      settings.fqrn,
-      await this.#storage.read(REFLOG_PATH),
-      { added, timestampSeconds: manifest.publishedSeconds ?? 0 },
-      this.#scratch,
-    );
-    const signed = await formatSignedText(
+    const { hashing, signatures } = this.#ports;
+    return {
+      settings,
+      keys,
+      objects: this.#objects,
+      metadata: this.#metadata,
       hashing,
-      algorithmOf(manifest.rootCatalog),
-      formatManifest({ ...manifest, reflog: hashBytes(hashing, settings.hashAlgorithm, reflog) }),
-      (text) => signManifest(keys, text),
-    );
-    // What is published has been read once by the code that will read it.
-    this.#verifyOwn(parseManifest(hashing, signed));
-    await this.#storage.flush();
-    await this.#storage.replace(REFLOG_PATH, reflog);
-    await this.#storage.replace(MANIFEST_PATH, signed);
+      signatures,
+      scratch: this.#scratch,
+    };
   }
 
-  // ---- what is published now ----
-
-  async #readManifest(): Promise<SignedManifest> {
-    const bytes = await this.#storage.read(MANIFEST_PATH);
-    if (bytes === undefined) {
-      throw new ThimbleError('NOT_FOUND', `Cannot publish: there is no repository in ${this.#storage.name}`, {
-        hint: 'the settings name this folder as its storage; was it moved?',
-      });
-    }
-    const signed = parseManifest(this.#ports.hashing, bytes);
-    this.#verifyOwn(signed);
-    return signed;
-  }
-
-  #verifyOwn(signed: SignedManifest): void {
-    const { settings, keys } = this.#target;
-    if (signed.manifest.fqrn !== settings.fqrn) {
-      throw new ThimbleError(
-        'TRUST',
-        `Cannot publish: the storage ${this.#storage.name} is of ${signed.manifest.fqrn}`,
-      );
-    }
-    verifyManifestSignature(this.#ports, signed, keys.certificate);
-  }
-
-  async #readHistory(manifest: Manifest): Promise<History> {
-    if (manifest.history === undefined) return { fqrn: manifest.fqrn, previousRevision: undefined, tags: [] };
-    return decodeHistory(await this.#objects.load(manifest.history, 'H', MAX_HISTORY_BYTES));
+  async #replaceTags(manifest: Manifest, tags: readonly Tag[]): Promise<void> {
+    await replaceHead(this.#context(), { ...manifest, publishedSeconds: this.#nowSeconds(manifest) }, tags);
   }
 
   // ---- order ----
@@ -370,11 +337,8 @@ export class Publisher {
   }
 
   /** Changes what is published now. */
-  async #change<T>(action: (current: Manifest, history: History) => Promise<T>): Promise<T> {
-    return this.#locked(async () => {
-      const { manifest } = await this.#readManifest();
-      return action(manifest, await this.#readHistory(manifest));
-    });
+  async #change<T>(action: (head: Head) => Promise<T>): Promise<T> {
+    return this.#locked(async () => action(await readHead(this.#context())));
   }
 
   async #locked<T>(action: () => Promise<T>): Promise<T> {
@@ -392,6 +356,34 @@ export class Publisher {
       }
     }
   }
+}
+
+async function* entriesAsChanges(tree: Tree): AsyncGenerator<TreeChange> {
+  for await (const entry of tree.entries()) yield { kind: 'put', entry };
+}
+
+/** The same changes, to a directory instead of the root. */
+async function* placeBelow(into: ByteString, changes: AsyncIterable<TreeChange>): AsyncGenerator<TreeChange> {
+  if (into === ROOT) {
+    yield* changes;
+    return;
+  }
+  const below = (path: ByteString) => `${into}${path}` as ByteString;
+  for await (const change of changes) {
+    if (change.kind === 'put') yield { kind: 'put', entry: { ...change.entry, path: below(change.entry.path) } };
+    else yield { ...change, path: below(change.path) };
+  }
+}
+
+/** What the tree did not name goes; what the publisher itself maintains stays. */
+async function removeUnseen(draft: DraftTree, into: ByteString): Promise<void> {
+  const directory = await draft.find(into);
+  if (directory?.children === undefined) return;
+  await draft.removeUnseen(directory, (node: TreeNode, parent: TreeNode) => {
+    if ((node.keptFlags & FLAG_HIDDEN) !== 0) return true;
+    const isMarker = node.name === CATALOG_MARKER || node.name === AUTOMATIC_MARKER;
+    return isMarker && parent.children!.has(AUTOMATIC_MARKER) && parent.children!.get(CATALOG_MARKER)?.isSeen === false;
+  });
 }
 
 /** What a tag says of a root catalog. Throws USAGE for a nested one. */

@@ -1,12 +1,14 @@
-/** Stores the contents of a tree, and keeps its entries for the catalogs. */
+/** Applies changes to a draft, and stores the contents that come with them. */
 
+import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import { ThimbleError } from '../core/errors.ts';
-import type { Tree, TreeEntry } from '../core/tree.ts';
+import type { TreeChange, TreeEntry } from '../core/tree.ts';
 import type { StorageLocation } from '../storage/storage.ts';
 import { type AddedContent, ContentPool } from './content-pool.ts';
 import type { StoreSettings } from './content-store.ts';
-import { TreeIndex, type TreeNode } from './tree-index.ts';
+import type { DraftTree } from './draft-tree.ts';
+import { type Graft, graftedPath, readGraft } from './graft.ts';
 
 export interface PublishProgress {
   readonly entries: number;
@@ -21,71 +23,111 @@ export interface StoreTreeOptions {
 }
 
 export interface StoredTree {
-  readonly root: TreeNode;
   readonly entries: number;
   readonly fileBytes: number;
   readonly newObjects: number;
   readonly newBytes: number;
 }
 
-/** Reads a tree once, to its end. Throws FORMAT, NOT_FOUND, STORAGE, LIMIT. */
+/** Reads changes once, to their end. Throws FORMAT, NOT_FOUND, STORAGE, LIMIT. */
 export async function storeTree(
-  tree: Tree,
+  draft: DraftTree,
+  changes: AsyncIterable<TreeChange>,
   location: StorageLocation,
   settings: StoreSettings,
   options: StoreTreeOptions,
 ): Promise<StoredTree> {
-  const pool = new ContentPool(location, settings, options.threads);
+  const contents = new Contents(location, settings, options.threads);
   try {
-    const index = new TreeIndex();
-    const byLink = new Map<string, AddedContent>();
-    let files = 0;
-    for await (const entry of tree.entries()) {
-      const node = index.add(entry);
-      const content = await storeContent(pool, entry, byLink);
-      if (content !== undefined) {
-        files++;
-        content.stored.then(
-          (stored) => {
-            node.content = stored;
-          },
-          // `drain` reports the failure.
-          () => {},
-        );
-      }
-      options.onProgress?.({
-        phase: 'files',
-        entries: index.entries,
-        files,
-        readBytes: pool.counters().readBytes,
-      });
+    const grafts = new Map<ByteString, Graft>();
+    let entries = 0;
+    for await (const change of changes) {
+      if (change.kind === 'put') {
+        const { entry } = change;
+        const grafted = graftedPath(entry);
+        if (grafted === undefined) await contents.put(draft, entry);
+        else grafts.set(grafted, await readGraft(entry));
+        entries++;
+      } else if (change.kind === 'keep') {
+        await draft.keep(change.path);
+        entries++;
+      } else await draft[change.kind](change.path);
+      options.onProgress?.({ phase: 'files', entries, ...contents.progress() });
     }
-    await pool.drain();
-    index.finish();
-    const { readBytes, newObjects, newBytes } = pool.counters();
-    options.onProgress?.({ phase: 'catalogs', entries: index.entries, files, readBytes });
-    return { root: index.root, entries: index.entries, fileBytes: readBytes, newObjects, newBytes };
+    const stored = await contents.drain();
+    await applyGrafts(draft, grafts);
+    options.onProgress?.({ phase: 'catalogs', entries, ...contents.progress() });
+    return { entries, ...stored };
   } finally {
-    await pool.close();
+    await contents.close();
   }
 }
 
-/** Each file once, however many names it has. */
-async function storeContent(
-  pool: ContentPool,
-  { path, content, linkKey }: TreeEntry,
-  byLink: Map<string, AddedContent>,
-): Promise<AddedContent | undefined> {
-  const known = linkKey === undefined ? undefined : byLink.get(linkKey);
-  if (known !== undefined && content?.kind !== 'stream') return known;
-  if (content !== undefined) {
-    const added = await pool.add(content);
-    if (linkKey !== undefined) byLink.set(linkKey, added);
-    return added;
+/** File contents on their way into the storage; the threads for that are started when the first one comes. */
+class Contents {
+  readonly #start: () => ContentPool;
+  readonly #byLink = new Map<string, AddedContent>();
+  #pool: ContentPool | undefined;
+  #files = 0;
+
+  constructor(location: StorageLocation, settings: StoreSettings, threads: number | undefined) {
+    this.#start = () => new ContentPool(location, settings, threads);
   }
-  if (linkKey === undefined) return undefined;
-  throw new ThimbleError(
-    'FORMAT',
-    `Cannot publish ${displayBytes(path)}: the file it is a hard link of does not come before it`,
-  );
+
+  async put(draft: DraftTree, entry: TreeEntry): Promise<void> {
+    const node = await draft.put(entry);
+    const content = await this.#store(entry);
+    if (content === undefined) return;
+    this.#files++;
+    content.stored.then(
+      (stored) => {
+        node.content = stored;
+      },
+      // `drain` reports the failure.
+      () => {},
+    );
+  }
+
+  /** Each file once, however many names it has. */
+  async #store({ path, content, linkKey }: TreeEntry): Promise<AddedContent | undefined> {
+    const known = linkKey === undefined ? undefined : this.#byLink.get(linkKey);
+    if (known !== undefined && content?.kind !== 'stream') return known;
+    if (content !== undefined) {
+      this.#pool ??= this.#start();
+      const added = await this.#pool.add(content);
+      if (linkKey !== undefined) this.#byLink.set(linkKey, added);
+      return added;
+    }
+    if (linkKey === undefined) return undefined;
+    throw new ThimbleError(
+      'FORMAT',
+      `Cannot publish ${displayBytes(path)}: the file it is a hard link of does not come before it`,
+    );
+  }
+
+  progress(): { readonly files: number; readonly readBytes: number } {
+    return { files: this.#files, readBytes: this.#pool?.counters().readBytes ?? 0 };
+  }
+
+  async drain(): Promise<Omit<StoredTree, 'entries'>> {
+    await this.#pool?.drain();
+    const { readBytes = 0, newObjects = 0, newBytes = 0 } = this.#pool?.counters() ?? {};
+    return { fileBytes: readBytes, newObjects, newBytes };
+  }
+
+  async close(): Promise<void> {
+    await this.#pool?.close();
+  }
+}
+
+async function applyGrafts(draft: DraftTree, grafts: ReadonlyMap<ByteString, Graft>): Promise<void> {
+  for (const [path, content] of grafts) {
+    const node = await draft.find(path);
+    if (node?.content === undefined) {
+      throw new ThimbleError('FORMAT', `Cannot graft ${displayBytes(path)}: there is no file of this name`, {
+        hint: 'put an empty file beside the graft',
+      });
+    }
+    node.content = content;
+  }
 }

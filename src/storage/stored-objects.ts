@@ -1,6 +1,7 @@
 /** Metadata read straight from a storage, by those who write it. Readers go through `client/objects.ts`. */
 
 import { CatalogReader, MAX_CATALOG_BYTES } from '../core/catalog/catalog-reader.ts';
+import type { Compression } from '../core/catalog/flags.ts';
 import {
   algorithmOf,
   type ContentHash,
@@ -32,7 +33,12 @@ export class StoredObjects {
   }
 
   /** Verified and inflated; `undefined` if it is not there. Throws INTEGRITY, FORMAT, LIMIT, STORAGE. */
-  async find(hash: ContentHash, type: ObjectType, limitBytes: number): Promise<Uint8Array | undefined> {
+  async find(
+    hash: ContentHash,
+    type: ObjectType,
+    limitBytes: number,
+    compression: Compression = 'zlib',
+  ): Promise<Uint8Array | undefined> {
     const path = objectPath(hash, type);
     const stored = await this.storage.read(path);
     if (stored === undefined) return undefined;
@@ -41,12 +47,17 @@ export class StoredObjects {
         hint: 'thimble check --repair-from fetches it again from a replica',
       });
     }
-    return this.#inflating.inflate(stored, limitBytes);
+    return compression === 'none' ? stored : this.#inflating.inflate(stored, limitBytes);
   }
 
   /** Throws NOT_FOUND, and as `find` does. */
-  async load(hash: ContentHash, type: ObjectType, limitBytes: number): Promise<Uint8Array> {
-    const bytes = await this.find(hash, type, limitBytes);
+  async load(
+    hash: ContentHash,
+    type: ObjectType,
+    limitBytes: number,
+    compression: Compression = 'zlib',
+  ): Promise<Uint8Array> {
+    const bytes = await this.find(hash, type, limitBytes, compression);
     if (bytes !== undefined) return bytes;
     throw new ThimbleError(
       'NOT_FOUND',

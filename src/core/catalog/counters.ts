@@ -32,6 +32,10 @@ export function addCounters(into: Counters, more: Counters): void {
   for (const name of COUNTER_NAMES) into[name] += more[name];
 }
 
+export function subtractCounters(from: Counters, less: Counters): void {
+  for (const name of COUNTER_NAMES) from[name] -= less[name];
+}
+
 /** Entries of a tree, each once: a transition point is counted by both of its catalogs. */
 export function entriesOf({ self, subtree }: CatalogCounters): number {
   const total = (counters: Counters) => counters.regular + counters.symlink + counters.special + counters.dir;

@@ -1,0 +1,145 @@
+/**
+ * What a repository publishes now, and how that is replaced: history, then everything to the disk, then the reference log,
+ * and last the manifest, in one rename. Whatever happens before that rename, readers have the old revision, whole.
+ */
+
+import { algorithmOf, type ContentHash, hashBytes } from '../core/content-hash.ts';
+import { ThimbleError } from '../core/errors.ts';
+import { decodeHistory, type History, MAX_HISTORY_BYTES, type Tag } from '../core/history.ts';
+import {
+  formatManifest,
+  MANIFEST_PATH,
+  type Manifest,
+  parseManifest,
+  type SignedManifest,
+} from '../core/manifest.ts';
+import type { Hashing, Signatures } from '../core/ports.ts';
+import { REFLOG_PATH, type ReferenceType } from '../core/reflog.ts';
+import { formatSignedText } from '../core/signed-text.ts';
+import { encodeReflog } from '../storage/reflog-writer.ts';
+import type { StoredObjects } from '../storage/stored-objects.ts';
+import type { ContentStore } from './content-store.ts';
+import { encodeHistory } from './history-writer.ts';
+import {
+  type RepositoryKeys,
+  signManifest,
+  verifyOwnCertificate,
+  verifyOwnManifest,
+  withEd25519,
+} from './keys.ts';
+import type { RepositorySettings } from './repository-settings.ts';
+
+export interface Head {
+  readonly manifest: Manifest;
+  readonly history: History;
+}
+
+export interface HeadContext {
+  readonly settings: RepositorySettings;
+  readonly keys: RepositoryKeys;
+  readonly objects: StoredObjects;
+  readonly metadata: ContentStore;
+  readonly hashing: Hashing;
+  readonly signatures: Signatures;
+  /** A path for temporary files. */
+  readonly scratch: string;
+}
+
+/** Throws NOT_FOUND, TRUST, INTEGRITY, FORMAT, STORAGE. */
+export async function readHead(context: HeadContext): Promise<Head> {
+  const { manifest } = await readSigned(context, verifyOwnManifest);
+  if (manifest.history === undefined) {
+    return { manifest, history: { fqrn: manifest.fqrn, previousRevision: undefined, tags: [] } };
+  }
+  const history = decodeHistory(await context.objects.load(manifest.history, 'H', MAX_HISTORY_BYTES));
+  return { manifest, history };
+}
+
+/**
+ * Signs what is published once more, with the keys of today. Of the manifest only the signature is asked for that every one
+ * has: others may be what is missing. Throws as `readHead` does.
+ */
+export async function resignHead(context: HeadContext): Promise<Manifest> {
+  const { manifest } = await readSigned(context, verifyOwnCertificate);
+  await sign(context, {
+    ...manifest,
+    certificate: await context.metadata.putMetadata('X', context.keys.certificate),
+  });
+  return manifest;
+}
+
+async function readSigned(context: HeadContext, verify: typeof verifyOwnManifest): Promise<SignedManifest> {
+  const { storage } = context.objects;
+  const bytes = await storage.read(MANIFEST_PATH);
+  if (bytes === undefined) {
+    throw new ThimbleError('NOT_FOUND', `Cannot publish: there is no repository in ${storage.name}`, {
+      hint: 'the settings name this place as its storage; was it moved?',
+    });
+  }
+  const signed = parseManifest(context.hashing, bytes);
+  verifyOwn(context, signed, verify);
+  return signed;
+}
+
+/** Publishes a manifest with these tags. Throws STORAGE. */
+export async function replaceHead(
+  context: HeadContext,
+  manifest: Manifest,
+  tags: readonly Tag[],
+): Promise<void> {
+  const { settings, keys, metadata, scratch } = context;
+  const history = encodeHistory(settings.fqrn, tags, manifest.history, scratch);
+  await sign(context, {
+    ...manifest,
+    ttlSeconds: settings.ttlSeconds,
+    certificate: await metadata.putMetadata('X', keys.certificate),
+    history: await metadata.putMetadata('H', history),
+  });
+}
+
+async function sign(context: HeadContext, manifest: Manifest): Promise<void> {
+  const { settings, keys, hashing, scratch } = context;
+  const { storage } = context.objects;
+  const reflog = encodeReflog(
+    settings.fqrn,
+    await storage.read(REFLOG_PATH),
+    { added: referencesOf(manifest), timestampSeconds: manifest.publishedSeconds ?? 0 },
+    scratch,
+  );
+  const signed = await formatSignedText(
+    hashing,
+    algorithmOf(manifest.rootCatalog),
+    withEd25519(
+      keys,
+      formatManifest({ ...manifest, reflog: hashBytes(hashing, settings.hashAlgorithm, reflog) }),
+    ),
+    (text) => signManifest(keys, text),
+  );
+  // What is published has been read once by the code that will read it.
+  verifyOwn(context, parseManifest(hashing, signed), verifyOwnManifest);
+  await storage.flush();
+  await storage.replace(REFLOG_PATH, reflog);
+  await storage.replace(MANIFEST_PATH, signed);
+}
+
+function referencesOf(manifest: Manifest): { hash: ContentHash; type: ReferenceType }[] {
+  const { rootCatalog, certificate, history, metainfo } = manifest;
+  const all = { catalog: rootCatalog, certificate, history, metainfo };
+  return Object.entries(all).flatMap(([type, hash]) =>
+    hash === undefined ? [] : [{ hash, type: type as ReferenceType }],
+  );
+}
+
+function verifyOwn(
+  { settings, keys, objects, hashing, signatures }: HeadContext,
+  signed: SignedManifest,
+  verify: typeof verifyOwnManifest,
+): void {
+  if (signed.manifest.fqrn !== settings.fqrn) {
+    throw new ThimbleError(
+      'TRUST',
+      `Cannot publish: the storage ${objects.storage.name} is of ${signed.manifest.fqrn}`,
+    );
+  }
+  verify({ hashing, signatures }, signed, keys);
+}
