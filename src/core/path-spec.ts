@@ -41,13 +41,13 @@ export function parsePathSpec(text: ByteString, isNegative: boolean, where: stri
   const names = text.split('/').filter((name) => name !== '');
   const isAbsolute = text.startsWith('/');
   if (text === '') throw new ThimbleError('FORMAT', `Cannot use ${where}: there is no path`);
-  const pattern = (across: boolean) => names.map((name) => namePattern(name, across, text, where)).join('/');
+  const pieces = names.map((name) => piecesOf(name, text, where));
   const start = isAbsolute ? '^/' : '(?:^|/)';
-  const strict = pattern(false);
+  const strict = pieces.map((part, index) => globPattern(part, '[^/]', index)).join('/');
   const exact = new RegExp(`${start}${strict}$`, 's');
-  const relaxed = new RegExp(`${start}${pattern(true)}$`, 's');
+  const relaxed = new RegExp(`${start}${globPattern(joined(pieces), '.')}$`, 's');
   const prefix = new RegExp(`${start}${strict}${names.length === 0 ? '' : '(?:/|$)'}`, 's');
-  const levels = names.map((name) => new RegExp(`^${namePattern(name, false, text, where)}$`, 's'));
+  const levels = pieces.map((part) => new RegExp(`^${globPattern(part, '[^/]')}$`, 's'));
   return {
     text,
     isNegative,
@@ -63,13 +63,14 @@ export function parsePathSpec(text: ByteString, isNegative: boolean, where: stri
   };
 }
 
-function namePattern(name: string, across: boolean, text: ByteString, where: string): string {
-  let pattern = '';
+/** The patterns before, between and behind the `*` of a name. */
+function piecesOf(name: string, text: ByteString, where: string): string[] {
+  const pieces = [''];
   for (let i = 0; i < name.length; i++) {
     const character = name[i]!;
-    if (character === '*') pattern += across ? '.*' : '[^/]*';
-    else if (character === '?') pattern += '[^/]';
-    else if (character !== '\\') pattern += quote(character);
+    if (character === '*') pieces.push('');
+    else if (character === '?') pieces[pieces.length - 1] += '[^/]';
+    else if (character !== '\\') pieces[pieces.length - 1] += quote(character);
     else {
       const escaped = name[++i];
       if (escaped === undefined || !'*?\\'.includes(escaped)) {
@@ -78,10 +79,33 @@ function namePattern(name: string, across: boolean, text: ByteString, where: str
           `Cannot use ${where}: ${displayBytes(text)} has a backslash before something else than *, ? or \\`,
         );
       }
-      pattern += quote(escaped);
+      pieces[pieces.length - 1] += quote(escaped);
     }
   }
-  return pattern;
+  return pieces;
+}
+
+/** Pieces of a whole path: where names meet, the last of one and the first of the next are one. */
+function joined(names: readonly (readonly string[])[]): string[] {
+  const pieces = [''];
+  for (const [index, name] of names.entries()) {
+    pieces[pieces.length - 1] += `${index === 0 ? '' : '/'}${name[0]}`;
+    pieces.push(...name.slice(1));
+  }
+  return pieces;
+}
+
+/**
+ * Pieces with any run of `any` between them; `index` tells the globs of one pattern apart. A look-ahead holds on to the first
+ * place where a piece fits, which is as good as any other: without it, a pattern with many `*` would try all places of all
+ * pieces, for hours.
+ */
+function globPattern([first = '', ...more]: readonly string[], any: string, index = 0): string {
+  const last = more.pop();
+  if (last === undefined) return first;
+  const middle = more.filter((piece) => piece !== '');
+  const held = middle.map((piece, i) => `(?=(?<g${index}_${i}>${any}*?${piece}))\\k<g${index}_${i}>`);
+  return `${first}${held.join('')}${any}*${last}`;
 }
 
 function quote(character: string): string {

@@ -37,10 +37,7 @@ export interface Tree {
   /** For messages. */
   readonly name: string;
   entries(): AsyncIterable<TreeEntry>;
-  /**
-   * The same as changes of a snapshot, if the tree remembers what it was then: entries that have not changed since are only
-   * named. `undefined` if it does not remember.
-   */
+  /** What has changed since the tree was published as this snapshot; `undefined` if it does not remember what it was then. */
   changesSince?(snapshot: ContentHash): AsyncIterable<TreeChange> | undefined;
   /** The entries as they were last read are published in this snapshot: a chance to remember them. */
   remember?(snapshot: ContentHash): void;
@@ -50,8 +47,6 @@ export interface Tree {
 export type TreeChange =
   /** Adds or replaces an entry. A directory that stays a directory keeps what is below it. */
   | { readonly kind: 'put'; readonly entry: TreeEntry }
-  /** Says that an entry is as it is published: of use where what is not named goes. */
-  | { readonly kind: 'keep'; readonly path: ByteString }
   /** Takes an entry away with all below it; nothing happens if it is not there. */
   | { readonly kind: 'remove'; readonly path: ByteString }
   /** Takes away all that is below a directory, and leaves the directory. */

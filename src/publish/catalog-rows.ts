@@ -89,8 +89,8 @@ class RowBuilder {
     return {
       key: pathKeyOf(this.#hashing, path),
       parent: path === '' ? NO_PARENT : pathKeyOf(this.#hashing, parent),
-      hardlinkGroup: node.linkCount > 1 ? this.#group(parent, node) : 0,
-      linkCount: node.children === undefined ? node.linkCount : 2 + subdirectories(node),
+      hardlinkGroup: node.linkedTo === undefined ? 0 : this.#group(parent, node),
+      linkCount: linkCountOf(node),
       hash: content?.hash,
       sizeBytes: sizeOf(node),
       mode: metadata.mode,
@@ -154,10 +154,12 @@ function sizeOf(node: TreeNode): number {
   }
 }
 
-function subdirectories(node: TreeNode): number {
-  let count = 0;
-  for (const child of node.children!.values()) if (child.children !== undefined) count++;
-  return count;
+/** Of a directory that nobody looked into, what it was. */
+function linkCountOf({ children, linkCount, unread, bind }: TreeNode): number {
+  if (children === undefined || unread !== undefined || bind !== undefined) return linkCount;
+  let subdirectories = 0;
+  for (const child of children.values()) if (child.children !== undefined) subdirectories++;
+  return 2 + subdirectories;
 }
 
 function count(rows: readonly RowValues[], nested: number): Counters {

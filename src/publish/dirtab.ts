@@ -40,7 +40,11 @@ export async function applyDirtab(
     if (!positive.some((spec) => spec.mayMatchBelow(path))) continue;
     if (directory.unread !== undefined && !looksEverywhere) continue;
     await draft.enter(directory);
-    pending.push(...sortedChildren(directory).filter(({ children, bind }) => children !== undefined && bind === undefined));
+    pending.push(
+      ...sortedChildren(directory).filter(
+        ({ children, bind }) => children !== undefined && bind === undefined,
+      ),
+    );
   }
 }
 
@@ -66,7 +70,10 @@ export function parseDirtab(text: ByteString): readonly PathSpec[] {
 async function readDirtab(content: StoredContent, objects: StoredObjects): Promise<ByteString> {
   const { hash, sizeBytes, compression } = content;
   if (hash === undefined || sizeBytes > MAX_DIRTAB_BYTES) {
-    throw new ThimbleError('LIMIT', `Cannot use ${DIRTAB_NAME}: it has ${sizeBytes} bytes, at most ${MAX_DIRTAB_BYTES} are read`);
+    throw new ThimbleError(
+      'LIMIT',
+      `Cannot use ${DIRTAB_NAME}: it has ${sizeBytes} bytes, at most ${MAX_DIRTAB_BYTES} are read`,
+    );
   }
   return byteStringOf(await objects.load(hash, '', MAX_DIRTAB_BYTES, compression));
 }

@@ -44,18 +44,11 @@ export class DraftTree {
     checkPath(path);
     const node = path === '' ? this.root : await this.#place(path, metadata);
     setMetadata(node, metadata);
+    // The root of a nested catalog stands in that catalog, too.
+    if (node.metadata !== node.published?.metadata) await this.enter(node);
     node.isSeen = true;
     this.#link(node, entry);
     return node;
-  }
-
-  /** Says that an entry is as it is published. Throws NOT_FOUND if it is not published. */
-  async keep(path: ByteString): Promise<void> {
-    const node = await this.find(path);
-    if (node === undefined) {
-      throw new ThimbleError('NOT_FOUND', `Cannot keep ${displayBytes(path)}: it is not published`);
-    }
-    node.isSeen = true;
   }
 
   /** Takes an entry away, with all below it; nothing happens if it is not there. */
@@ -93,7 +86,10 @@ export class DraftTree {
   }
 
   /** Removes what nobody named in or below `directory`; entries for which `isKept` holds stay with all below them. */
-  async removeUnseen(directory: TreeNode, isKept: (node: TreeNode, parent: TreeNode) => boolean): Promise<void> {
+  async removeUnseen(
+    directory: TreeNode,
+    isKept: (node: TreeNode, parent: TreeNode) => boolean,
+  ): Promise<void> {
     await this.enter(directory);
     for (const child of directory.children!.values()) {
       if (isKept(child, directory)) continue;
@@ -115,7 +111,8 @@ export class DraftTree {
   async #place(path: ByteString, metadata: EntryMetadata): Promise<TreeNode> {
     const parent = await this.#directory(parentPath(path), metadata);
     const existing = parent.children!.get(baseName(path));
-    const isSameKind = existing !== undefined && (existing.metadata.mode & S_IFMT) === (metadata.mode & S_IFMT);
+    const isSameKind =
+      existing !== undefined && (existing.metadata.mode & S_IFMT) === (metadata.mode & S_IFMT);
     if (isSameKind && existing.bind === undefined) return existing;
     if (existing !== undefined) this.#detach(parent, existing);
     const node = makeNode(path, metadata);

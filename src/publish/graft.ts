@@ -45,7 +45,9 @@ export async function readGraft({ path, content }: TreeEntry): Promise<Graft> {
   try {
     return parseGraft(text);
   } catch (error) {
-    throw new ThimbleError('FORMAT', `Cannot use graft ${displayBytes(path)}: ${messageOf(error)}`, { cause: error });
+    throw new ThimbleError('FORMAT', `Cannot use graft ${displayBytes(path)}: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -55,7 +57,8 @@ export function parseGraft(text: ByteString): Graft {
   for (const line of text.split('\n').map((one) => one.trim())) {
     if (line === '' || line.startsWith('#')) continue;
     const divides = line.indexOf('=');
-    if (divides <= 0) throw new ThimbleError('FORMAT', `${JSON.stringify(line.slice(0, 80))} is not key=value`);
+    if (divides <= 0)
+      throw new ThimbleError('FORMAT', `${JSON.stringify(line.slice(0, 80))} is not key=value`);
     values.set(line.slice(0, divides), line.slice(divides + 1));
   }
   const sizeBytes = wholeNumber(values.get('size'), 'size');
@@ -66,7 +69,8 @@ export function parseGraft(text: ByteString): Graft {
   const chunks = parseChunks(values, sizeBytes);
   const checksum = values.get('checksum');
   if (checksum === undefined && chunks.length === 0) throw new ThimbleError('FORMAT', 'it has no checksum');
-  const hash = checksum === undefined || chunks.length > 0 ? undefined : parseContentHash(checksum, 'checksum');
+  const hash =
+    checksum === undefined || chunks.length > 0 ? undefined : parseContentHash(checksum, 'checksum');
   return { sizeBytes, hash, chunks, compression, isExternal: false };
 }
 

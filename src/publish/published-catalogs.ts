@@ -122,7 +122,10 @@ export class PublishedCatalogs {
 
 function setTransition(node: TreeNode, flags: number, reference: NestedReference | undefined): void {
   if (reference === undefined) {
-    throw new ThimbleError('FORMAT', `Cannot publish: the catalog of ${displayBytes(node.path)} is not registered`);
+    throw new ThimbleError(
+      'FORMAT',
+      `Cannot publish: the catalog of ${displayBytes(node.path)} is not registered`,
+    );
   }
   if ((flags & FLAG_BIND_MOUNTPOINT) !== 0) node.bind = reference;
   else node.unread = reference;
@@ -143,8 +146,8 @@ function nodeOf(reader: CatalogReader, row: CatalogRow, path: ByteString, catalo
     xattrs: row.hasXattrs ? row.xattrs : NO_XATTRS,
   });
   node.keptFlags = flags & KEPT_FLAGS;
+  node.linkCount = row.linkCount;
   if (kind === S_IFDIR) node.directoryBytes = sizeBytes;
-  else node.linkCount = row.linkCount;
   if (kind === S_IFREG) {
     node.content = contentOf(reader, row);
     if (hardlinkGroup > 0) node.linkKey = `${catalog}\0${hardlinkGroup}`;

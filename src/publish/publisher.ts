@@ -120,12 +120,14 @@ export class Publisher {
   /** Makes the tree the newest revision. Throws; then the storage is at the revision it had. */
   async publish(tree: Tree, options: PublishTreeOptions = {}): Promise<PublishResult> {
     const { into = ROOT, keepsOthers = false } = options;
+    // A tree remembers contents, and not how they were to be published.
+    const isPlain = options.isExternal !== true && options.isDirectIo !== true;
     return this.#change(async (head) => {
-      const snapshot = head.manifest.rootCatalog;
-      const changes = tree.changesSince?.(snapshot) ?? entriesAsChanges(tree);
-      const whole = keepsOthers ? undefined : into;
-      const result = await this.#publishChanges(head, placeBelow(into, changes), options, whole);
-      tree.remember?.(result.rootCatalog);
+      const since = isPlain && !keepsOthers ? tree.changesSince?.(head.manifest.rootCatalog) : undefined;
+      const whole = since === undefined && !keepsOthers ? into : undefined;
+      const changes = placeBelow(into, since ?? entriesAsChanges(tree));
+      const result = await this.#publishChanges(head, changes, options, whole);
+      if (isPlain && !keepsOthers) tree.remember?.(result.rootCatalog);
       return result;
     });
   }
@@ -138,9 +140,13 @@ export class Publisher {
     return this.#change(async (head) => {
       const { rootCatalog, revision } = head.manifest;
       if (expectedRoot !== undefined && rootCatalog !== expectedRoot) {
-        throw new ThimbleError('CONFLICT', `Cannot publish ${changes.name}: revision ${revision} came in between`, {
-          hint: 'make the changes again, to the newest revision',
-        });
+        throw new ThimbleError(
+          'CONFLICT',
+          `Cannot publish ${changes.name}: revision ${revision} came in between`,
+          {
+            hint: 'make the changes again, to the newest revision',
+          },
+        );
       }
       return this.#publishChanges(head, changes.changes(), options, undefined);
     });
@@ -286,7 +292,12 @@ export class Publisher {
     const revision = isSame ? manifest.revision : manifest.revision + 1;
     const changed = !isSame || options.tag !== undefined;
     if (changed) {
-      options.onProgress?.({ phase: 'signing', entries: stored.entries, files: 0, readBytes: stored.fileBytes });
+      options.onProgress?.({
+        phase: 'signing',
+        entries: stored.entries,
+        files: 0,
+        readBytes: stored.fileBytes,
+      });
       const next = { rootCatalog: root.hash, rootCatalogSizeBytes: root.sizeBytes, revision };
       const tags = historyWithRevision(history, { ...next, timestampSeconds: nowSeconds }, options.tag);
       await replaceHead(this.#context(), { ...manifest, ...next, publishedSeconds: nowSeconds }, tags);
@@ -370,7 +381,8 @@ async function* placeBelow(into: ByteString, changes: AsyncIterable<TreeChange>)
   }
   const below = (path: ByteString) => `${into}${path}` as ByteString;
   for await (const change of changes) {
-    if (change.kind === 'put') yield { kind: 'put', entry: { ...change.entry, path: below(change.entry.path) } };
+    if (change.kind === 'put')
+      yield { kind: 'put', entry: { ...change.entry, path: below(change.entry.path) } };
     else yield { ...change, path: below(change.path) };
   }
 }
@@ -382,7 +394,11 @@ async function removeUnseen(draft: DraftTree, into: ByteString): Promise<void> {
   await draft.removeUnseen(directory, (node: TreeNode, parent: TreeNode) => {
     if ((node.keptFlags & FLAG_HIDDEN) !== 0) return true;
     const isMarker = node.name === CATALOG_MARKER || node.name === AUTOMATIC_MARKER;
-    return isMarker && parent.children!.has(AUTOMATIC_MARKER) && parent.children!.get(CATALOG_MARKER)?.isSeen === false;
+    return (
+      isMarker &&
+      parent.children!.has(AUTOMATIC_MARKER) &&
+      parent.children!.get(CATALOG_MARKER)?.isSeen === false
+    );
   });
 }
 

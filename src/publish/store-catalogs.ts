@@ -4,7 +4,13 @@ import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import { MAX_CATALOG_BYTES, type NestedReference } from '../core/catalog/catalog-reader.ts';
 import { checkCatalog } from '../core/catalog/check-catalog.ts';
-import { addCounters, type CatalogCounters, type Counters, subtractCounters, zeroCounters } from '../core/catalog/counters.ts';
+import {
+  addCounters,
+  type CatalogCounters,
+  type Counters,
+  subtractCounters,
+  zeroCounters,
+} from '../core/catalog/counters.ts';
 import { NULL_HASH } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { Hashing } from '../core/ports.ts';
@@ -100,16 +106,24 @@ async function subtreeCounters(
 /** What will be signed is checked first, by the rules that `thimble check` has. */
 function verifyCatalog(bytes: Uint8Array, path: ByteString, hashing: Hashing): void {
   if (bytes.length > MAX_CATALOG_BYTES) {
-    throw new ThimbleError('LIMIT', `Cannot publish: the catalog of ${displayBytes(path)} has ${bytes.length} bytes`, {
-      hint: 'divide it with .cvmfscatalog files, or let catalogs be split earlier',
-    });
+    throw new ThimbleError(
+      'LIMIT',
+      `Cannot publish: the catalog of ${displayBytes(path)} has ${bytes.length} bytes`,
+      {
+        hint: 'divide it with .cvmfscatalog files, or let catalogs be split earlier',
+      },
+    );
   }
   const findings: string[] = [];
-  checkCatalog(bytes, { mountpoint: path, sizeBytes: bytes.length }, {
-    hashing,
-    report: (rule, where, message) => findings.push(`${displayBytes(where)}: ${message} (${rule})`),
-    onObject: () => {},
-  });
+  checkCatalog(
+    bytes,
+    { mountpoint: path, sizeBytes: bytes.length },
+    {
+      hashing,
+      report: (rule, where, message) => findings.push(`${displayBytes(where)}: ${message} (${rule})`),
+      onObject: () => {},
+    },
+  );
   if (findings.length === 0) return;
   throw new ThimbleError(
     'FORMAT',

@@ -2,6 +2,7 @@
 
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
+import { FLAG_DIRECT_IO } from '../core/catalog/flags.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { TreeChange, TreeEntry } from '../core/tree.ts';
 import type { StorageLocation } from '../storage/storage.ts';
@@ -20,6 +21,8 @@ export interface PublishProgress {
 export interface StoreTreeOptions {
   readonly onProgress?: (progress: PublishProgress) => void;
   readonly threads?: number;
+  /** Clients are told to read the files past their page caches. */
+  readonly isDirectIo?: boolean;
 }
 
 export interface StoredTree {
@@ -37,7 +40,7 @@ export async function storeTree(
   settings: StoreSettings,
   options: StoreTreeOptions,
 ): Promise<StoredTree> {
-  const contents = new Contents(location, settings, options.threads);
+  const contents = new Contents(location, settings, options);
   try {
     const grafts = new Map<ByteString, Graft>();
     let entries = 0;
@@ -47,9 +50,6 @@ export async function storeTree(
         const grafted = graftedPath(entry);
         if (grafted === undefined) await contents.put(draft, entry);
         else grafts.set(grafted, await readGraft(entry));
-        entries++;
-      } else if (change.kind === 'keep') {
-        await draft.keep(change.path);
         entries++;
       } else await draft[change.kind](change.path);
       options.onProgress?.({ phase: 'files', entries, ...contents.progress() });
@@ -67,17 +67,20 @@ export async function storeTree(
 class Contents {
   readonly #start: () => ContentPool;
   readonly #byLink = new Map<string, AddedContent>();
+  readonly #isDirectIo: boolean;
   #pool: ContentPool | undefined;
   #files = 0;
 
-  constructor(location: StorageLocation, settings: StoreSettings, threads: number | undefined) {
+  constructor(location: StorageLocation, settings: StoreSettings, { threads, isDirectIo }: StoreTreeOptions) {
     this.#start = () => new ContentPool(location, settings, threads);
+    this.#isDirectIo = isDirectIo === true;
   }
 
   async put(draft: DraftTree, entry: TreeEntry): Promise<void> {
     const node = await draft.put(entry);
     const content = await this.#store(entry);
     if (content === undefined) return;
+    node.keptFlags = (node.keptFlags & ~FLAG_DIRECT_IO) | (this.#isDirectIo ? FLAG_DIRECT_IO : 0);
     this.#files++;
     content.stored.then(
       (stored) => {
