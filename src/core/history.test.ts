@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { DatabaseSync } from 'node:sqlite';
 import test from 'node:test';
 import type { ContentHash } from './content-hash.ts';
-import { decodeHistory, findTag, findTagByDate, type History, type Tag } from './history.ts';
+import { decodeHistory, emptyHistory, findTag, findTagByDate, type History, type Tag } from './history.ts';
 
 const HASH = 'ab205d7ffb4918cb5de51e41cfd0a63fc04e5497';
 const OTHER = '28d94b83b7229b331fc601362b8e272e02665122-shake128';
@@ -32,7 +32,7 @@ const tag = (name: string, revision: number, timestampSeconds: number, branch = 
   description: '',
   branch,
 });
-const historyOf = (...tags: Tag[]): History => ({ fqrn: 'a.example.org', previousRevision: undefined, tags });
+const historyOf = (...tags: Tag[]): History => ({ ...emptyHistory('a.example.org'), tags });
 
 test('decodeHistory() reads tags with all of their fields, the newest first', () => {
   const file =
@@ -44,6 +44,7 @@ test('decodeHistory() reads tags with all of their fields, the newest first', ()
   assert.deepEqual(decodeHistory(file), {
     fqrn: 'a.example.org',
     previousRevision: OTHER,
+    branches: [{ name: '', parent: undefined, initialRevision: 0 }],
     tags: [
       {
         name: 'trunk',
@@ -138,3 +139,15 @@ for (const [why, history, hint] of [
     assert.throws(() => findTagByDate(history, 9), { name: 'ThimbleError', code: 'NOT_FOUND', hint });
   });
 }
+
+test('decodeHistory() reads branches, and knows the trunk where a history has no table of them', () => {
+  assert.deepEqual(decodeHistory(historyFile(`${SCHEMA_1} ${TAGS}`)).branches, [
+    { name: '', parent: undefined, initialRevision: 0 },
+  ]);
+  const branches = `CREATE TABLE branches (branch TEXT, parent TEXT, initial_revision INTEGER);
+    INSERT INTO branches VALUES ('', NULL, 0), ('fix', '', 7);`;
+  assert.deepEqual(decodeHistory(historyFile(`${SCHEMA_1} ${TAGS} ${branches}`)).branches, [
+    { name: '', parent: undefined, initialRevision: 0 },
+    { name: 'fix', parent: '', initialRevision: 7 },
+  ]);
+});

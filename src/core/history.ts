@@ -17,11 +17,29 @@ export interface Tag {
   readonly branch: string;
 }
 
+export interface Branch {
+  /** Empty for the trunk. */
+  readonly name: string;
+  /** `undefined` for the trunk alone. */
+  readonly parent: string | undefined;
+  readonly initialRevision: number;
+}
+
+/** All that a history without branches has. */
+export const TRUNK_BRANCH: Branch = { name: '', parent: undefined, initialRevision: 0 };
+
 export interface History {
   readonly fqrn: string;
   readonly previousRevision: ContentHash | undefined;
   /** Newest first. */
   readonly tags: readonly Tag[];
+  /** Parents first. */
+  readonly branches: readonly Branch[];
+}
+
+/** Of a repository without tags. */
+export function emptyHistory(fqrn: string): History {
+  return { fqrn, previousRevision: undefined, tags: [], branches: [TRUNK_BRANCH] };
 }
 
 export const MAX_HISTORY_BYTES = 2 ** 28;
@@ -49,7 +67,30 @@ export function decodeHistory(file: Bytes): History {
       (a, b) =>
         b.timestampSeconds - a.timestampSeconds || b.revision - a.revision || (a.name < b.name ? -1 : 1),
     ),
+    branches: readBranches(database),
   };
+}
+
+function readBranches(database: SqliteDatabase): Branch[] {
+  // Histories of before revision 3 have none.
+  if (!database.hasTable('branches')) return [TRUNK_BRANCH];
+  const columns = database.columns('branches');
+  const cursor = database.table('branches');
+  const row = cursor.record;
+  const column = (name: string) => columns.get(name) ?? Number.POSITIVE_INFINITY;
+  const text = (name: string) => {
+    const bytes = row.text(column(name));
+    return decodeUtf8(bytes) ?? displayBytes(bytes);
+  };
+  const branches: Branch[] = [];
+  for (let more = cursor.first(); more; more = cursor.next()) {
+    branches.push({
+      name: text('branch'),
+      parent: row.isNull(column('parent')) ? undefined : text('parent'),
+      initialRevision: row.number(column('initial_revision')),
+    });
+  }
+  return branches;
 }
 
 function readTags(database: SqliteDatabase): Tag[] {

@@ -4,6 +4,7 @@ import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import type { NestedReference } from '../core/catalog/catalog-reader.ts';
 import { ThimbleError } from '../core/errors.ts';
+import type { TreeEntry } from '../core/tree.ts';
 import { S_IFMT, S_IFREG } from '../core/vfs.ts';
 import type { StoredContent } from './content-store.ts';
 import { makeNode, sortedChildren, type TreeNode } from './tree-node.ts';
@@ -82,19 +83,25 @@ function balance(directory: TreeNode, limits: SplitLimits, emptyFile: StoredCont
   return isNestedRoot(directory) ? 1 : entries;
 }
 
-/** Puts a file into a directory that makes it the root of a nested catalog, or says who wanted that. */
-export function addMarker(directory: TreeNode, name: ByteString, content: StoredContent): void {
-  const marker = makeNode(`${directory.path}/${name}` as ByteString, {
-    ...directory.metadata,
+/** A file that makes a directory the root of a nested catalog, or says who wanted that. */
+export function markerOf({ path, metadata }: TreeNode, name: ByteString): TreeEntry {
+  return {
+    ...metadata,
+    path: `${path}/${name}` as ByteString,
     mode: S_IFREG | 0o600,
     xattrs: new Map(),
-  });
-  marker.content = content;
-  directory.children!.set(name, marker);
+    linkKey: undefined,
+    content: undefined,
+  };
 }
 
 function mark(directory: TreeNode, emptyFile: StoredContent): void {
-  for (const name of MARKERS) addMarker(directory, name, emptyFile);
+  for (const name of MARKERS) {
+    const { path, linkKey: _key, content: _content, ...metadata } = markerOf(directory, name);
+    const marker = makeNode(path, metadata);
+    marker.content = emptyFile;
+    directory.children!.set(name, marker);
+  }
 }
 
 function unmark(directory: TreeNode): void {

@@ -6,7 +6,7 @@ import { ThimbleError } from '../core/errors.ts';
 import { type PathSpec, parsePathSpecs } from '../core/path-spec.ts';
 import { S_IFMT, S_IFREG } from '../core/vfs.ts';
 import type { StoredObjects } from '../storage/stored-objects.ts';
-import { addMarker, CATALOG_MARKER } from './catalog-plan.ts';
+import { CATALOG_MARKER, markerOf } from './catalog-plan.ts';
 import type { StoredContent } from './content-store.ts';
 import type { DraftTree } from './draft-tree.ts';
 import { isChanged, sortedChildren, type TreeNode } from './tree-node.ts';
@@ -35,7 +35,8 @@ export async function applyDirtab(
     if (path !== '' && positive.some((spec) => spec.matches(path))) {
       const isExcluded = negative.some((spec) => spec.matchesRelaxed(path));
       const isMarked = directory.unread !== undefined || directory.children!.has(CATALOG_MARKER);
-      if (!isExcluded && !isMarked) addMarker(directory, CATALOG_MARKER, emptyFile);
+      if (!isExcluded && !isMarked)
+        (await draft.put(markerOf(directory, CATALOG_MARKER))).content = emptyFile;
     }
     if (!positive.some((spec) => spec.mayMatchBelow(path))) continue;
     if (directory.unread !== undefined && !looksEverywhere) continue;

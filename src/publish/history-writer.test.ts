@@ -7,13 +7,15 @@ import { unpackFixture } from '../../test/support/fixtures.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { openDatabase } from '../../test/support/storage-place.ts';
 import { type ContentHash, objectPath } from '../core/content-hash.ts';
-import { decodeHistory, findTag, type History, type Tag } from '../core/history.ts';
+import { decodeHistory, emptyHistory, findTag, type History, type Tag } from '../core/history.ts';
 import {
+  automaticTag,
   checkNewTag,
   encodeHistory,
   historyAfterRollback,
   historyWithout,
   historyWithRevision,
+  withoutOldTags,
 } from './history-writer.ts';
 
 const hashOf = (digit: string) => `${digit.repeat(40)}-shake128` as ContentHash;
@@ -23,7 +25,7 @@ const head = (digit: string, revision: number) => ({
   revision,
   timestampSeconds: 1_750_000_000 + revision,
 });
-const historyOf = (tags: readonly Tag[]): History => ({ fqrn: 'a.b', previousRevision: undefined, tags });
+const historyOf = (tags: readonly Tag[]): History => ({ ...emptyHistory('a.b'), tags });
 const summary = (tags: readonly Tag[]) =>
   Object.fromEntries(tags.map(({ name, revision }) => [name, revision]));
 
@@ -117,7 +119,8 @@ test('checkNewTag() takes names of up to 255 letters, digits and . _ + : @ -', (
 
 test('encodeHistory() writes schema 1.0, revision 3, as the reference has it, and what decodeHistory() reads', (t) => {
   const tags = historyWithRevision(historyOf([]), head('1', 1), { name: 'v1', description: 'naïve — ok' });
-  const bytes = encodeHistory('a.b', tags, hashOf('9'), join(scratchFolder(t), 'temporary'));
+  const history = { ...historyOf(tags), previousRevision: hashOf('9') };
+  const bytes = encodeHistory(history, join(scratchFolder(t), 'temporary'));
   const database = open(t, bytes);
   const all = (sql: string) =>
     database
@@ -148,7 +151,55 @@ test('encodeHistory() gives the same bytes whatever the order of the tags', (t) 
   const temporary = join(scratchFolder(t), 'temporary');
   const tags = historyWithRevision(historyOf([]), head('1', 1), { name: 'v1', description: '' });
   assert.deepEqual(
-    encodeHistory('a.b', tags, undefined, temporary),
-    encodeHistory('a.b', [...tags].reverse(), undefined, temporary),
+    encodeHistory(historyOf(tags), temporary),
+    encodeHistory(historyOf([...tags].reverse()), temporary),
+  );
+});
+
+test('encodeHistory() keeps branches', (t) => {
+  const history = { ...historyOf([{ ...head('1', 8), name: 'f', description: '', branch: 'fix' }]) };
+  const branches = [...history.branches, { name: 'fix', parent: '', initialRevision: 7 }];
+  const bytes = encodeHistory({ ...history, branches }, join(scratchFolder(t), 'temporary'));
+  const decoded = decodeHistory(bytes);
+  assert.deepEqual([decoded.branches, decoded.tags[0]!.branch], [branches, 'fix']);
+});
+
+test('automaticTag() says when it was, and counts those of one second', () => {
+  const nowSeconds = Date.UTC(2026, 10, 22, 9, 8, 7) / 1000;
+  let history = historyOf([]);
+  const names: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    const tag = automaticTag(history, nowSeconds);
+    names.push(tag.name);
+    checkNewTag(history, tag.name);
+    history = historyOf([...history.tags, { ...head('1', i), ...tag, branch: '' }]);
+  }
+  assert.deepEqual(names, [
+    'generic-2026-11-22T09:08:07Z',
+    'generic_2-2026-11-22T09:08:07Z',
+    'generic_3-2026-11-22T09:08:07Z',
+  ]);
+});
+
+test('withoutOldTags() removes automatic tags of before a time, and no other', () => {
+  const at = (name: string, timestampSeconds: number): Tag => ({
+    ...head('1', 1),
+    timestampSeconds,
+    name,
+    description: '',
+    branch: '',
+  });
+  const tags = [
+    at('generic-2026-11-22T09:08:07Z', 99),
+    at('generic_12-2026-11-22T09:08:07Z', 99),
+    at('generic-2026-11-22T09:08:07.123Z', 99),
+    at('generic-2026-11-22T09:08:08Z', 100),
+    at('generic-release', 1),
+    at('v1', 1),
+    at('trunk', 1),
+  ];
+  assert.deepEqual(
+    withoutOldTags(historyOf(tags), 100).tags.map(({ name }) => name),
+    ['generic-2026-11-22T09:08:08Z', 'generic-release', 'v1', 'trunk'],
   );
 });

@@ -15,11 +15,16 @@ import { encodeDatabase } from '../storage/sqlite-file.ts';
 /** A revision without the names it has. */
 export type TagHead = Omit<Tag, 'name' | 'description' | 'branch'>;
 
+export interface NewTag {
+  readonly name: string;
+  readonly description: string;
+}
+
 /** Adds the newest revision to the tags: `trunk` moves to it, `trunk-previous` to the one before. */
 export function historyWithRevision(
   history: History,
   head: TagHead,
-  tag: { readonly name: string; readonly description: string } | undefined,
+  tag: NewTag | undefined,
 ): readonly Tag[] {
   const previous = history.tags.find(({ name }) => name === TRUNK);
   const tags = history.tags.filter((tag) => !isMaintainedTag(tag));
@@ -55,6 +60,31 @@ export function historyAfterRollback(
     tags: [...kept.map((tag) => (tag.name === target.name ? { ...tag, ...head } : tag)), trunkOf(head)],
     removed: named.filter(isYounger),
   };
+}
+
+/** The tags when the newest revision, `head`, differs from the one they name in nothing that anybody published. */
+export function tagsWithTrunkAt(tags: readonly Tag[], head: TagHead): readonly Tag[] {
+  return tags.map((tag) => (tag.name === TRUNK ? trunkOf(head) : tag));
+}
+
+/** Names of tags that publishing makes by itself, as the reference has them; a publisher with a gateway adds milliseconds. */
+const AUTOMATIC_TAG = /^generic(_\d+)?-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
+
+/** The tag that publishing makes by itself: `generic-2026-11-22T12:00:00Z`, and `generic_2-...` for the next in a second. */
+export function automaticTag(history: History, nowSeconds: number): NewTag {
+  const taken = new Set(history.tags.map(({ name }) => name));
+  const time = new Date(nowSeconds * 1000).toISOString().replace('.000', '');
+  for (let i = 1; ; i++) {
+    const name = `generic${i === 1 ? '' : `_${i}`}-${time}`;
+    if (!taken.has(name)) return { name, description: 'made by publishing' };
+  }
+}
+
+/** The history without automatic tags of before `oldestSeconds`. */
+export function withoutOldTags(history: History, oldestSeconds: number): History {
+  const isOld = ({ name, timestampSeconds }: Tag) =>
+    AUTOMATIC_TAG.test(name) && timestampSeconds < oldestSeconds;
+  return { ...history, tags: history.tags.filter((tag) => !isOld(tag)) };
 }
 
 /** The tags without those of these names. Throws NOT_FOUND, and USAGE for names that each publish maintains. */
@@ -98,9 +128,7 @@ export function checkNewTag(history: History, name: string): void {
 }
 
 export function encodeHistory(
-  fqrn: string,
-  tags: readonly Tag[],
-  previousRevision: string | undefined,
+  { fqrn, previousRevision, tags, branches }: History,
   temporary: string,
 ): Uint8Array {
   const bytes = encodeDatabase(temporary, (database) => {
@@ -112,9 +140,11 @@ export function encodeHistory(
         description TEXT, size INTEGER, branch TEXT, CONSTRAINT pk_tags PRIMARY KEY (name),
         FOREIGN KEY (branch) REFERENCES branches (branch));
       CREATE TABLE recycle_bin (hash TEXT, flags INTEGER, CONSTRAINT pk_hash PRIMARY KEY (hash));
-      INSERT INTO branches VALUES ('', NULL, 0);
       INSERT INTO properties VALUES ('schema', '1.0'), ('schema_revision', '3');
     `);
+    const branch = database.prepare('INSERT INTO branches VALUES (?, ?, ?)');
+    for (const { name, parent, initialRevision } of branches)
+      branch.run(name, parent ?? null, initialRevision);
     const property = database.prepare('INSERT INTO properties VALUES (?, ?)');
     property.run('fqrn', fqrn);
     if (previousRevision !== undefined) property.run('previous_revision', previousRevision);

@@ -60,14 +60,22 @@ export class PublishedCatalogs {
   /** The root directory with what the root catalog holds. Throws FORMAT, INTEGRITY, NOT_FOUND, STORAGE. */
   async openRoot(hash: ContentHash): Promise<TreeNode> {
     const file = await this.#objects.openCatalog(hash);
-    const rootKey = pathKeyOf(this.#hashing, '' as ByteString);
-    if (!file.reader.find(rootKey)) {
-      throw new ThimbleError('FORMAT', `Cannot publish: catalog ${hash} has no root directory`);
-    }
-    const root = nodeOf(file.reader, file.reader.row, '' as ByteString, '');
+    const root = this.#rootNode(file);
     root.published = { ...root };
     this.#fill(root, file);
     return root;
+  }
+
+  /** The root directory of any revision, without what is in it. Throws as `openRoot` does. */
+  async rootOf(hash: ContentHash): Promise<TreeNode> {
+    return this.#rootNode(await this.#objects.openCatalog(hash));
+  }
+
+  #rootNode({ hash, reader }: StoredCatalogFile): TreeNode {
+    if (!reader.find(pathKeyOf(this.#hashing, '' as ByteString))) {
+      throw new ThimbleError('FORMAT', `Cannot publish: catalog ${hash} has no root directory`);
+    }
+    return nodeOf(reader, reader.row, '' as ByteString, '');
   }
 
   /** Enters the nested catalog of a directory. Throws as `openRoot` does. */

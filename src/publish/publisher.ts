@@ -13,7 +13,14 @@ import { entriesOf } from '../core/catalog/counters.ts';
 import { FLAG_HIDDEN } from '../core/catalog/flags.ts';
 import { type ContentHash, NULL_HASH, objectPath } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
-import { findTag, findTagByDate, type Tag, TRUNK_PREVIOUS } from '../core/history.ts';
+import {
+  emptyHistory,
+  findTag,
+  findTagByDate,
+  type History,
+  type Tag,
+  TRUNK_PREVIOUS,
+} from '../core/history.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Clock, Hashing, Inflating, Signatures } from '../core/ports.ts';
 import type { Tree, TreeChange, TreeChanges } from '../core/tree.ts';
@@ -28,11 +35,15 @@ import { ContentStore, type StoredContent, storedContent } from './content-store
 import { applyDirtab } from './dirtab.ts';
 import { DraftTree } from './draft-tree.ts';
 import {
+  automaticTag,
   checkNewTag,
   historyAfterRollback,
   historyWithout,
   historyWithRevision,
+  type NewTag,
   type TagHead,
+  tagsWithTrunkAt,
+  withoutOldTags,
 } from './history-writer.ts';
 import type { RepositoryKeys } from './keys.ts';
 import { PublishedCatalogs } from './published-catalogs.ts';
@@ -41,6 +52,7 @@ import type { RepositorySettings } from './repository-settings.ts';
 import { type StoredCatalog, storeCatalogs } from './store-catalogs.ts';
 import { type StoredTree, type StoreTreeOptions, storeTree } from './store-tree.ts';
 import { makeNode, type TreeNode } from './tree-node.ts';
+import { showSnapshots } from './virtual-directory.ts';
 
 export interface PublisherPorts {
   readonly hashing: Hashing;
@@ -57,7 +69,7 @@ export interface PublishTarget {
 }
 
 export interface PublishOptions extends StoreTreeOptions {
-  readonly tag?: { readonly name: string; readonly description: string } | undefined;
+  readonly tag?: NewTag | undefined;
   /** Contents are not stored; clients fetch them by path from other servers. */
   readonly isExternal?: boolean;
 }
@@ -97,6 +109,7 @@ export interface RollbackResult {
 }
 
 const ROOT = '' as ByteString;
+const SECONDS_PER_DAY = 24 * 3600;
 
 export class Publisher {
   readonly #target: PublishTarget;
@@ -153,10 +166,7 @@ export class Publisher {
   }
 
   /** Gives a published snapshot a further name; revision and catalogs stay. Throws USAGE, CONFLICT, NOT_FOUND. */
-  async addTag(
-    tag: { readonly name: string; readonly description: string },
-    { rootHash, tag: name, dateSeconds }: Selection = {},
-  ): Promise<Tag> {
+  async addTag(tag: NewTag, { rootHash, tag: name, dateSeconds }: Selection = {}): Promise<Tag> {
     return this.#change(async ({ manifest, history }) => {
       checkNewTag(history, tag.name);
       let hash = rootHash ?? manifest.rootCatalog;
@@ -169,7 +179,7 @@ export class Publisher {
         );
       }
       const added = { ...tag, ...headOf(await this.#objects.openCatalog(hash)), branch: '' };
-      await this.#replaceTags(manifest, [...history.tags, added]);
+      await this.#replaceTags(manifest, { ...history, tags: [...history.tags, added] });
       return added;
     });
   }
@@ -178,7 +188,7 @@ export class Publisher {
   async removeTags(names: readonly string[]): Promise<readonly Tag[]> {
     return this.#change(async ({ manifest, history }) => {
       const { removed, kept } = historyWithout(history, names);
-      await this.#replaceTags(manifest, kept);
+      await this.#replaceTags(manifest, { ...history, tags: kept });
       return removed;
     });
   }
@@ -205,12 +215,10 @@ export class Publisher {
       );
       const rootCatalog = await this.#metadata.putMetadata('C', bytes);
       const root = { rootCatalog, rootCatalogSizeBytes: bytes.length, revision };
-      const { tags, removed } = historyAfterRollback(history, target, {
-        ...root,
-        timestampSeconds: nowSeconds,
-      });
-      await replaceHead(this.#context(), { ...manifest, ...root, publishedSeconds: nowSeconds }, tags);
-      return { revision, rootCatalog, target, removedTags: removed.map((tag) => tag.name) };
+      const head = { ...root, timestampSeconds: nowSeconds };
+      const { tags, removed } = historyAfterRollback(history, target, head);
+      const released = await this.#release(manifest, { ...history, tags }, head);
+      return { ...released, target, removedTags: removed.map((tag) => tag.name) };
     });
   }
 
@@ -244,8 +252,7 @@ export class Publisher {
       });
       const draft = new DraftTree(root, new PublishedCatalogs(this.#objects, this.#ports.hashing), undefined);
       const stored = { entries: 1, fileBytes: 0, newObjects: 0, newBytes: 0 };
-      const history = { fqrn: settings.fqrn, previousRevision: undefined, tags: [] };
-      return this.#commit({ manifest, history }, draft, stored, {});
+      return this.#commit({ manifest, history: emptyHistory(settings.fqrn) }, draft, stored, {});
     });
   }
 
@@ -274,35 +281,94 @@ export class Publisher {
     stored: StoredTree,
     options: PublishOptions,
   ): Promise<PublishResult> {
-    const { settings } = this.#target;
     const emptyFile = await this.#storeEmptyFile();
     await applyDirtab(draft, this.#objects, emptyFile);
-    draft.complete();
     const nowSeconds = this.#nowSeconds(manifest);
-    const root = await storeCatalogs(planCatalogs(draft.root, settings.catalogs, emptyFile), {
+    const root = await this.#storeCatalogs(draft, emptyFile, manifest.revision + 1, nowSeconds);
+    const isSame = root.hash === manifest.rootCatalog;
+    if (isSame && options.tag === undefined) {
+      return { ...this.#counted(root, stored), ...revisionOf(manifest), changed: false };
+    }
+    options.onProgress?.({
+      phase: 'signing',
+      entries: stored.entries,
+      files: 0,
+      readBytes: stored.fileBytes,
+    });
+    const head = {
+      rootCatalog: root.hash,
+      rootCatalogSizeBytes: root.sizeBytes,
+      revision: isSame ? manifest.revision : manifest.revision + 1,
+      timestampSeconds: nowSeconds,
+    };
+    const isFirst = manifest.rootCatalog === NULL_HASH;
+    const { kept, tag } = isFirst
+      ? { kept: history, tag: undefined }
+      : this.#automaticTags(history, nowSeconds, options.tag);
+    const released = await this.#release(
+      manifest,
+      { ...kept, tags: historyWithRevision(kept, head, tag) },
+      head,
+    );
+    return { ...this.#counted(root, stored), ...released, changed: true };
+  }
+
+  /** The tag of a new revision, and the history without what is too old. */
+  #automaticTags(
+    history: History,
+    nowSeconds: number,
+    tag: NewTag | undefined,
+  ): { readonly kept: History; readonly tag: NewTag | undefined } {
+    const { automaticTags } = this.#target.settings;
+    if (automaticTags === undefined) return { kept: history, tag };
+    const kept = withoutOldTags(history, nowSeconds - automaticTags.keepDays * SECONDS_PER_DAY);
+    return { kept, tag: tag ?? automaticTag(kept, nowSeconds) };
+  }
+
+  /** Signs a revision. With a virtual directory, one more follows at once, which shows the snapshots that have names now. */
+  async #release(
+    manifest: Manifest,
+    history: History,
+    head: TagHead,
+  ): Promise<Pick<PublishResult, 'revision' | 'rootCatalog'>> {
+    const shown = await this.#withSnapshots(head, history.tags);
+    const { timestampSeconds: publishedSeconds, ...root } = shown;
+    const tags = shown === head ? history.tags : tagsWithTrunkAt(history.tags, shown);
+    await replaceHead(this.#context(), {
+      manifest: { ...manifest, ...root, publishedSeconds },
+      history: { ...history, tags },
+    });
+    return revisionOf(root);
+  }
+
+  async #withSnapshots(head: TagHead, tags: readonly Tag[]): Promise<TagHead> {
+    if (!this.#target.settings.virtualDirectory) return head;
+    const published = new PublishedCatalogs(this.#objects, this.#ports.hashing);
+    const draft = new DraftTree(await published.openRoot(head.rootCatalog), published, undefined);
+    const emptyFile = await this.#storeEmptyFile();
+    if (!(await showSnapshots(draft, tags, emptyFile, head.timestampSeconds))) return head;
+    const revision = head.revision + 1;
+    const root = await this.#storeCatalogs(draft, emptyFile, revision, head.timestampSeconds);
+    return { ...head, rootCatalog: root.hash, rootCatalogSizeBytes: root.sizeBytes, revision };
+  }
+
+  #storeCatalogs(
+    draft: DraftTree,
+    emptyFile: StoredContent,
+    revision: number,
+    nowSeconds: number,
+  ): Promise<StoredCatalog> {
+    const { catalogs, ttlSeconds } = this.#target.settings;
+    draft.complete();
+    return storeCatalogs(planCatalogs(draft.root, catalogs, emptyFile), {
       published: draft.published,
       store: this.#metadata,
       hashing: this.#ports.hashing,
-      revision: manifest.revision + 1,
+      revision,
       nowSeconds,
-      ttlSeconds: settings.ttlSeconds,
+      ttlSeconds,
       scratch: this.#scratch,
     });
-    const isSame = root.hash === manifest.rootCatalog;
-    const revision = isSame ? manifest.revision : manifest.revision + 1;
-    const changed = !isSame || options.tag !== undefined;
-    if (changed) {
-      options.onProgress?.({
-        phase: 'signing',
-        entries: stored.entries,
-        files: 0,
-        readBytes: stored.fileBytes,
-      });
-      const next = { rootCatalog: root.hash, rootCatalogSizeBytes: root.sizeBytes, revision };
-      const tags = historyWithRevision(history, { ...next, timestampSeconds: nowSeconds }, options.tag);
-      await replaceHead(this.#context(), { ...manifest, ...next, publishedSeconds: nowSeconds }, tags);
-    }
-    return { ...this.#counted(root, stored), revision, rootCatalog: root.hash, changed };
   }
 
   #counted({ counters }: StoredCatalog, { fileBytes, newObjects, newBytes }: StoredTree) {
@@ -336,8 +402,10 @@ export class Publisher {
     };
   }
 
-  async #replaceTags(manifest: Manifest, tags: readonly Tag[]): Promise<void> {
-    await replaceHead(this.#context(), { ...manifest, publishedSeconds: this.#nowSeconds(manifest) }, tags);
+  async #replaceTags(manifest: Manifest, history: History): Promise<void> {
+    const { rootCatalog, rootCatalogSizeBytes, revision } = manifest;
+    const timestampSeconds = this.#nowSeconds(manifest);
+    await this.#release(manifest, history, { rootCatalog, rootCatalogSizeBytes, revision, timestampSeconds });
   }
 
   // ---- order ----
@@ -367,6 +435,10 @@ export class Publisher {
       }
     }
   }
+}
+
+function revisionOf({ revision, rootCatalog }: Pick<PublishResult, 'revision' | 'rootCatalog'>) {
+  return { revision, rootCatalog };
 }
 
 async function* entriesAsChanges(tree: Tree): AsyncGenerator<TreeChange> {

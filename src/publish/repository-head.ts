@@ -5,7 +5,7 @@
 
 import { algorithmOf, type ContentHash, hashBytes } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
-import { decodeHistory, type History, MAX_HISTORY_BYTES, type Tag } from '../core/history.ts';
+import { decodeHistory, emptyHistory, type History, MAX_HISTORY_BYTES } from '../core/history.ts';
 import {
   formatManifest,
   MANIFEST_PATH,
@@ -48,9 +48,7 @@ export interface HeadContext {
 /** Throws NOT_FOUND, TRUST, INTEGRITY, FORMAT, STORAGE. */
 export async function readHead(context: HeadContext): Promise<Head> {
   const { manifest } = await readSigned(context, verifyOwnManifest);
-  if (manifest.history === undefined) {
-    return { manifest, history: { fqrn: manifest.fqrn, previousRevision: undefined, tags: [] } };
-  }
+  if (manifest.history === undefined) return { manifest, history: emptyHistory(manifest.fqrn) };
   const history = decodeHistory(await context.objects.load(manifest.history, 'H', MAX_HISTORY_BYTES));
   return { manifest, history };
 }
@@ -81,14 +79,16 @@ async function readSigned(context: HeadContext, verify: typeof verifyOwnManifest
   return signed;
 }
 
-/** Publishes a manifest with these tags. Throws STORAGE. */
+/** Publishes a manifest with the tags of `history`, which follows the one that it names. Throws STORAGE. */
 export async function replaceHead(
   context: HeadContext,
-  manifest: Manifest,
-  tags: readonly Tag[],
+  { manifest, history: { tags, branches } }: Head,
 ): Promise<void> {
   const { settings, keys, metadata, scratch } = context;
-  const history = encodeHistory(settings.fqrn, tags, manifest.history, scratch);
+  const history = encodeHistory(
+    { fqrn: settings.fqrn, previousRevision: manifest.history, tags, branches },
+    scratch,
+  );
   await sign(context, {
     ...manifest,
     ttlSeconds: settings.ttlSeconds,

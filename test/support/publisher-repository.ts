@@ -16,10 +16,10 @@ import { nodeClock } from '../../src/node/clock.ts';
 import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
 import { nodeSignatures } from '../../src/node/signatures.ts';
-import { writeWhitelist } from '../../src/publish/create-repository.ts';
 import { createKeys, type RepositoryKeys } from '../../src/publish/keys.ts';
-import { Publisher, type PublishOptions, type PublishResult } from '../../src/publish/publisher.ts';
+import { Publisher, type PublishTreeOptions, type PublishResult } from '../../src/publish/publisher.ts';
 import { defaultSettings, type RepositorySettings } from '../../src/publish/repository-settings.ts';
+import { writeWhitelist } from '../../src/publish/whitelist-writer.ts';
 import { type Described, describeTree, readRepository } from './described-tree.ts';
 import { noise } from './memory-tree.ts';
 import { makeStorage, objectsOf, readManifest, SMALL_CHUNKS } from './storage-place.ts';
@@ -63,7 +63,7 @@ export interface PublisherRepository {
   readonly clock: Clock & { seconds: number };
   /** For one change. */
   publisher(): Publisher;
-  publish(tree: Tree, options?: PublishOptions): Promise<PublishResult>;
+  publish(tree: Tree, options?: PublishTreeOptions): Promise<PublishResult>;
   /** What clients read now; or with a root hash, of that snapshot. */
   read(rootHash?: ContentHash): Promise<Map<string, Described>>;
   manifest(): ReturnType<typeof parseManifest>['manifest'];
