@@ -27,7 +27,7 @@ export interface StoreSettings {
   /** Of zlib, 1 (fast) to 9 (small). */
   readonly compressionLevel: number;
   readonly chunkSizes: ChunkSizes;
-  /** Contents are hashed and not stored: clients fetch them by path from other servers (docs/format.md#external-files). */
+  /** Contents are hashed and not stored: clients fetch them by path from other servers (docs/format.md#external-data). */
   readonly isExternal?: boolean;
 }
 
