@@ -31,25 +31,67 @@ export interface ContentResult {
   };
 }
 
-async function run(store: ContentStore, job: ContentJob): Promise<ContentResult> {
+/**
+ * As many files at a time as the storage likes. One after another, they share a store and its buffer; else each has a store
+ * of its own: a buffer is up to a chunk large, and is not kept longer than for its file.
+ */
+class ContentLanes {
+  readonly counters: StoreCounters = { objects: 0, newObjects: 0, newBytes: 0, readBytes: 0 };
+  readonly #makeStore: () => ContentStore;
+  readonly #waiting: (() => void)[] = [];
+  #free: number;
+
+  constructor(parallel: number, makeStore: () => ContentStore) {
+    const shared = parallel === 1 ? makeStore() : undefined;
+    this.#makeStore = () => shared ?? makeStore();
+    this.#free = parallel;
+  }
+
+  /** Waits for its turn. */
+  async run<T>(action: (store: ContentStore) => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const store = this.#makeStore();
+    try {
+      return await action(store);
+    } finally {
+      for (const name of Object.keys(this.counters) as (keyof StoreCounters)[]) {
+        this.counters[name] += store.counters[name];
+        store.counters[name] = 0;
+      }
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+}
+
+async function run(lanes: ContentLanes, job: ContentJob): Promise<ContentResult> {
+  const { counters } = lanes;
   try {
     if (job.kind === 'bytes') {
-      return { id: job.id, hash: await store.putContent(job.type, job.bytes), counters: store.counters };
+      return {
+        id: job.id,
+        hash: await lanes.run((store) => store.putContent(job.type, job.bytes)),
+        counters,
+      };
     }
-    const files: StoredContent[] = [];
-    for (const path of job.hostPaths) files.push(await store.putFile(Buffer.from(path, 'latin1')));
-    return { id: job.id, files, counters: store.counters };
+    const stored = job.hostPaths.map((path) =>
+      lanes.run((store) => store.putFile(Buffer.from(path, 'latin1'))),
+    );
+    return { id: job.id, files: await Promise.all(stored), counters };
   } catch (error) {
     const { code, hint } =
       error instanceof ThimbleError ? error : { code: 'INTERNAL' as const, hint: undefined };
-    return { id: job.id, counters: store.counters, failure: { code, message: messageOf(error), hint } };
+    return { id: job.id, counters, failure: { code, message: messageOf(error), hint } };
   }
 }
 
 function serve(port: MessagePort, { location, settings }: ContentWorkerData): void {
-  const store = new ContentStore(openStorage(location), nodeHashing, settings);
+  const storage = openStorage(location);
+  const lanes = new ContentLanes(storage.parallel, () => new ContentStore(storage, nodeHashing, settings));
   port.on('message', (job: ContentJob) => {
-    void run(store, job).then((result) => port.postMessage(result));
+    void run(lanes, job).then((result) => port.postMessage(result));
   });
 }
 

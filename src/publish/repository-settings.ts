@@ -6,6 +6,7 @@ import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { type Fqrn, isFqrn, parseFqrn } from '../core/fqrn.ts';
+import { storageLocation } from '../storage/open-storage.ts';
 
 /** Twice as fast as zlib's own default, 6, for 2.4 % more bytes (docs/performance.md). */
 const COMPRESSION_LEVEL = 4;
@@ -22,8 +23,14 @@ const chunkSizes = z
 
 const settingsSchema = z.strictObject({
   fqrn: z.string().refine(isFqrn, { error: 'not a repository name' }),
-  /** Folder that a web server publishes. */
-  storage: z.string(),
+  /** A folder that a web server publishes, or `s3://bucket/prefix?...`. */
+  storage: z.string().superRefine((text, context) => {
+    try {
+      storageLocation(text);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: messageOf(error) });
+    }
+  }),
   hashAlgorithm: z.enum(['sha1', 'rmd160', 'shake128']),
   compression: z.enum(['zlib', 'none']),
   compressionLevel: z.int().min(1).max(9).default(COMPRESSION_LEVEL),
@@ -31,6 +38,10 @@ const settingsSchema = z.strictObject({
   ttlSeconds: z.int().min(0),
   /** Whitelists are signed for this long. */
   whitelistDays: z.int().min(1).max(36_500),
+  /** Each publish without a tag gets one that says when it was; those older than this are removed. */
+  automaticTags: z.strictObject({ keepDays: z.number().min(0) }).optional(),
+  /** Tagged snapshots are shown in `/.cvmfs/snapshots`. */
+  virtualDirectory: z.boolean().default(false),
   catalogs: z.strictObject({ maxEntries: z.int().min(10), minEntries: z.int().min(1) }),
 });
 
@@ -48,6 +59,7 @@ export function defaultSettings(fqrn: Fqrn, storage: string): RepositorySettings
     chunkSizes: { minBytes: 4 * MIB, averageBytes: 8 * MIB, maxBytes: 16 * MIB },
     ttlSeconds: 240,
     whitelistDays: 30,
+    virtualDirectory: false,
     catalogs: { maxEntries: 100_000, minEntries: 1_000 },
   };
 }

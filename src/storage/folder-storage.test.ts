@@ -13,8 +13,9 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
+import { testStorage } from '../../test/contract/storage-contract.ts';
 import { needs } from '../../test/support/needs.ts';
-import { scratchFolder } from '../../test/support/scratch.ts';
+import { memoryScratch, scratchFolder } from '../../test/support/scratch.ts';
 import { makeStorage, storagePlace } from '../../test/support/storage-place.ts';
 import { FolderStorage } from './folder-storage.ts';
 import { openStorage } from './open-storage.ts';
@@ -25,6 +26,12 @@ function newStorage(t: TestContext): { storage: FolderStorage; folder: string } 
   const { storage, folder } = storagePlace(t);
   return { storage, folder };
 }
+
+testStorage('a folder', (t) => {
+  const folder = memoryScratch(t);
+  makeStorage(folder);
+  return () => new FolderStorage(folder);
+});
 
 /** Files that are not finished; folders of threads are none. */
 function temporaryFiles(folder: string): string[] {
@@ -51,15 +58,6 @@ test('putObject() stores once: the second time it says so and leaves the object 
   assert.equal(await storage.putObject(OBJECT, Buffer.from('other')), false);
   assert.equal(statSync(join(folder, OBJECT)).ino, ino);
   assert.equal(Buffer.from((await storage.read(OBJECT))!).toString(), 'first');
-});
-
-test('size() and read() tell what is there, and undefined for what is not', async (t) => {
-  const { storage } = newStorage(t);
-  assert.equal(await storage.size(OBJECT), undefined);
-  assert.equal(await storage.read(OBJECT), undefined);
-  await storage.putObject(OBJECT, new Uint8Array(0));
-  assert.equal(await storage.size(OBJECT), 0);
-  assert.equal((await storage.read(OBJECT))!.length, 0);
 });
 
 test('replace() makes folders that are missing and leaves no temporary file', async (t) => {

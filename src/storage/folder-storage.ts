@@ -17,12 +17,13 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ThimbleError } from '../core/errors.ts';
-import type { Storage, StorageLocation, StoredObject } from './storage.ts';
+import type { FolderLocation, Storage, StoredObject } from './storage.ts';
 
 const TEMPORARY = 'data/txn';
 
 export class FolderStorage implements Storage {
   readonly name: string;
+  readonly parallel = 1;
   readonly #folder: string;
   /** A folder of its own for each thread: in a shared one they would wait for each other with every file. */
   #scratch: string | undefined;
@@ -33,7 +34,7 @@ export class FolderStorage implements Storage {
     this.name = folder;
   }
 
-  get location(): StorageLocation {
+  get location(): FolderLocation {
     return { kind: 'folder', path: this.#folder };
   }
 
@@ -87,7 +88,7 @@ export class FolderStorage implements Storage {
         const stats = this.#attempt('look at', path, () =>
           statSync(join(this.#folder, path), { throwIfNoEntry: false }),
         );
-        if (stats === undefined) continue;
+        if (stats?.isFile() !== true) continue;
         yield { path, sizeBytes: stats.size, modifiedSeconds: Math.floor(stats.mtimeMs / 1000) };
       }
     }

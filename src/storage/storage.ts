@@ -3,9 +3,13 @@
  * replaced. Paths are relative to the repository. Every back end passes test/contract/storage-contract.ts.
  */
 
+import type { S3Location } from './s3-location.ts';
+
 export interface Storage {
   /** For messages. */
   readonly name: string;
+  /** So many calls at a time are worth it; 1 where they end before they return. */
+  readonly parallel: number;
   /** Makes what has to be there before anything is stored; what exists is left alone. Throws STORAGE. */
   create(): Promise<void>;
   /** Bytes of a file as stored; `undefined` if there is none. Throws STORAGE. */
@@ -35,8 +39,10 @@ export interface StoredObject {
   readonly modifiedSeconds: number;
 }
 
-/** What a worker thread needs to open the same storage. */
-export interface StorageLocation {
+export interface FolderLocation {
   readonly kind: 'folder';
   readonly path: string;
 }
+
+/** What a worker thread needs to open the same storage. */
+export type StorageLocation = FolderLocation | S3Location;

@@ -15,6 +15,13 @@ const NEEDS = {
   nginx: () => existsSync('/usr/sbin/nginx'),
   squid: () => existsSync('/usr/sbin/squid'),
   attr: () => existsSync('/usr/bin/setfattr'),
+  squashfs: () => existsSync('/usr/bin/mksquashfs'),
+  erofs: () => existsSync('/usr/bin/mkfs.erofs'),
+  umoci: () => existsSync('/usr/bin/umoci'),
+  ceph: () =>
+    ['ceph', 'ceph-mon', 'ceph-osd', 'radosgw', 'radosgw-admin'].every((name) =>
+      existsSync(`/usr/bin/${name}`),
+    ),
 } as const satisfies Record<string, () => boolean>;
 
 export type NeedName = keyof typeof NEEDS;
