@@ -1,9 +1,10 @@
 /**
  * Reads tar archives: ustar, GNU (long names, base-256 numbers) and PAX (POSIX.1-2001, with the xattr keywords of GNU tar
- * and libarchive). Big numbers, names and attributes come out as bytes and exact numbers; unknown entry types are refused.
+ * and libarchive). Big numbers, names and attributes come out as bytes and exact numbers, sparse files whole; unknown entry
+ * types are refused.
  *
  * Header, 512 bytes: name[100] mode[8] uid[8] gid[8] size[12] mtime[12] checksum[8] type[1] link[100] magic[6] version[2]
- * uname[32] gname[32] major[8] minor[8] prefix[155] pad[12]; numbers are octal text or, with the top bit set, base-256.
+ * uname[32] gname[32] major[8] minor[8] prefix[155] pad[12].
  */
 
 import {
@@ -14,10 +15,29 @@ import {
   concatBytes,
 } from '../core/bytes/byte-string.ts';
 import { decodeBase64 } from '../core/bytes/hex.ts';
-import { toSafeNumber } from '../core/bytes/integer.ts';
+import { displayBytes } from '../core/bytes/utf8.ts';
 import { ThimbleError } from '../core/errors.ts';
+import {
+  BLOCK,
+  checksumOf,
+  cutAtNul,
+  damaged,
+  decodeNumber,
+  decodePax,
+  decodeUnsigned,
+  type PaxRecords,
+  padded,
+  parsePaxTime,
+} from './tar-fields.ts';
+import {
+  fillHoles,
+  isSparse,
+  readOldSparseMap,
+  readPaxSparseMap,
+  type SparseMap,
+  verifySparseMap,
+} from './tar-sparse.ts';
 
-const BLOCK = 512;
 /** Extended headers and long names are held in memory. */
 const MAX_EXTENSION_BYTES = 16 * 1024 * 1024;
 
@@ -39,6 +59,8 @@ export interface TarEntry {
   readonly major: number;
   readonly minor: number;
   readonly xattrs: ReadonlyMap<ByteString, Bytes>;
+  /** Where the stored content begins in the archive. */
+  readonly contentOffset: number;
   /** Content of a file. What is not read is skipped. */
   readonly content: AsyncIterable<Bytes>;
 }
@@ -55,10 +77,10 @@ export async function* readTar(source: AsyncIterable<Bytes>): AsyncGenerator<Tar
     const header = decodeHeader(block);
     switch (header.type) {
       case 'x':
-        extensions = new Map([...extensions, ...parsePax(await readExtension(input, header.size))]);
+        extensions = new Map([...extensions, ...decodePax(await readExtension(input, header.size))]);
         continue;
       case 'g':
-        globals = new Map([...globals, ...parsePax(await readExtension(input, header.size))]);
+        globals = new Map([...globals, ...decodePax(await readExtension(input, header.size))]);
         continue;
       case 'L':
         extensions.set('path', cutAtNul(byteStringOf(await readExtension(input, header.size))));
@@ -67,12 +89,29 @@ export async function* readTar(source: AsyncIterable<Bytes>): AsyncGenerator<Tar
         extensions.set('linkpath', cutAtNul(byteStringOf(await readExtension(input, header.size))));
         continue;
     }
-    const entry = mergeEntry(header, new Map([...globals, ...extensions]));
+    const records = new Map([...globals, ...extensions]);
     extensions = new Map();
+    const entry = mergeEntry(header, records);
+    const oldMap = header.type === 'S' ? await readOldSparseMap(block, () => input.block()) : undefined;
     const body = new BodyReader(input, entry.type === 'file' ? entry.sizeBytes : 0);
-    yield { ...entry, content: body };
+    const map =
+      oldMap ?? (isSparse(records) ? await readPaxSparseMap(records, () => body.block()) : undefined);
+    const placed = { ...entry, contentOffset: input.position };
+    yield map === undefined ? { ...placed, content: body } : sparseEntry(placed, records, map, body);
     await body.finish();
   }
+}
+
+function sparseEntry(
+  entry: Omit<TarEntry, 'content'>,
+  records: PaxRecords,
+  map: SparseMap,
+  body: BodyReader,
+): TarEntry {
+  const path = records.get('GNU.sparse.name') ?? entry.path;
+  if (entry.type !== 'file') throw damaged(`${displayBytes(path)} is sparse and a ${entry.type}`);
+  verifySparseMap(map, body.left, path);
+  return { ...entry, path, sizeBytes: map.sizeBytes, content: fillHoles(body, map) };
 }
 
 interface Header {
@@ -89,71 +128,26 @@ interface Header {
 }
 
 function decodeHeader(block: Bytes): Header {
-  let sum = 8 * 0x20;
-  for (let i = 0; i < BLOCK; i++) if (i < 148 || i >= 156) sum += block[i]!;
-  if (sum !== decodeNumber(block, 148, 8, 'checksum')) throw damaged('a header does not match its checksum');
+  if (checksumOf(block) !== decodeNumber(block, 148, 8, 'checksum')) {
+    throw damaged('a header does not match its checksum');
+  }
   const text = (at: number, length: number) => cutAtNul(byteStringOf(block, at, at + length));
-  const unsigned = (at: number, length: number, what: string) => {
-    const value = decodeNumber(block, at, length, what);
-    if (value < 0) throw damaged(`${what} ${value} is negative`);
-    return value;
-  };
   // The prefix belongs to ustar; GNU archives keep other things there.
   const isUstar = byteStringOf(block, 257, 263) === 'ustar\0';
   const prefix = isUstar ? text(345, 155) : '';
   const name = text(0, 100);
   return {
     path: (prefix === '' ? name : `${prefix}/${name}`) as ByteString,
-    mode: unsigned(100, 8, 'mode'),
-    uid: unsigned(108, 8, 'uid'),
-    gid: unsigned(116, 8, 'gid'),
-    size: unsigned(124, 12, 'size'),
+    mode: decodeUnsigned(block, 100, 8, 'mode'),
+    uid: decodeUnsigned(block, 108, 8, 'uid'),
+    gid: decodeUnsigned(block, 116, 8, 'gid'),
+    size: decodeUnsigned(block, 124, 12, 'size'),
     mtime: decodeNumber(block, 136, 12, 'mtime'),
     type: String.fromCharCode(block[156]!),
     link: text(157, 100),
-    major: unsigned(329, 8, 'major'),
-    minor: unsigned(337, 8, 'minor'),
+    major: decodeUnsigned(block, 329, 8, 'major'),
+    minor: decodeUnsigned(block, 337, 8, 'minor'),
   };
-}
-
-function decodeNumber(block: Bytes, at: number, length: number, what: string): number {
-  if ((block[at]! & 0x80) !== 0) {
-    // Base-256, two's complement; the top bit only marks the encoding.
-    let value = BigInt(block[at]! & 0x7f);
-    if ((block[at]! & 0x40) !== 0) value -= 0x80n;
-    for (let i = 1; i < length; i++) value = (value << 8n) | BigInt(block[at + i]!);
-    return toSafeNumber(value, `${what} of a tar entry`);
-  }
-  const text = cutAtNul(byteStringOf(block, at, at + length)).trim();
-  if (text === '') return 0;
-  if (!/^[0-7]+$/.test(text)) throw damaged(`${what} ${JSON.stringify(text)} is not octal`);
-  return Number.parseInt(text, 8);
-}
-
-/** PAX records: `<length> <key>=<value>\n`, the length counting itself. */
-function parsePax(bytes: Bytes): Map<string, ByteString> {
-  const text = byteStringOf(bytes);
-  const records = new Map<string, ByteString>();
-  for (let at = 0; at < text.length; ) {
-    const space = text.indexOf(' ', at);
-    const digits = text.slice(at, space);
-    const length = /^[0-9]{1,16}$/.test(digits) ? Number(digits) : Number.NaN;
-    const end = at + length;
-    const equals = text.indexOf('=', space);
-    if (
-      space < 0 ||
-      !Number.isSafeInteger(length) ||
-      length < 5 ||
-      end > text.length ||
-      text[end - 1] !== '\n'
-    ) {
-      throw damaged('an extended header is malformed');
-    }
-    if (equals < 0 || equals >= end) throw damaged('an extended header has no value');
-    records.set(text.slice(space + 1, equals), text.slice(equals + 1, end - 1) as ByteString);
-    at = end;
-  }
-  return records;
 }
 
 const TYPES: Readonly<Record<string, TarType>> = {
@@ -166,22 +160,13 @@ const TYPES: Readonly<Record<string, TarType>> = {
   '4': 'block',
   '5': 'directory',
   '6': 'fifo',
+  // Sparse, in the old GNU format.
+  S: 'file',
 };
 
-function mergeEntry(header: Header, pax: ReadonlyMap<string, ByteString>): Omit<TarEntry, 'content'> {
+function mergeEntry(header: Header, pax: PaxRecords): Omit<TarEntry, 'content' | 'contentOffset'> {
   const path = pax.get('path') ?? header.path;
   const bare = path.replace(/\/+$/, '') as ByteString;
-  for (const key of pax.keys()) {
-    if (key.startsWith('GNU.sparse.')) {
-      throw new ThimbleError(
-        'UNSUPPORTED',
-        `Cannot read tar entry ${path}: sparse entries are not supported`,
-        {
-          hint: 'write the archive without --sparse; holes are found again when it is published',
-        },
-      );
-    }
-  }
   // Before POSIX.1-1988, a trailing slash made a file a directory.
   const type = header.type === '\0' && bare !== path ? 'directory' : TYPES[header.type];
   if (type === undefined) {
@@ -190,7 +175,8 @@ function mergeEntry(header: Header, pax: ReadonlyMap<string, ByteString>): Omit<
       `Cannot read tar entry ${path}: type ${JSON.stringify(header.type)} is not known`,
     );
   }
-  const [mtimeSeconds, mtimeNs] = paxTime(pax.get('mtime')) ?? [header.mtime, 0];
+  const mtime = pax.get('mtime');
+  const [mtimeSeconds, mtimeNs] = mtime === undefined ? [header.mtime, 0] : parsePaxTime(mtime);
   return {
     path: bare,
     type,
@@ -207,7 +193,7 @@ function mergeEntry(header: Header, pax: ReadonlyMap<string, ByteString>): Omit<
   };
 }
 
-function paxNumber(pax: ReadonlyMap<string, ByteString>, key: string): number | undefined {
+function paxNumber(pax: PaxRecords, key: string): number | undefined {
   const text = pax.get(key);
   if (text === undefined) return undefined;
   const value = /^[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;
@@ -215,18 +201,7 @@ function paxNumber(pax: ReadonlyMap<string, ByteString>, key: string): number | 
   return value;
 }
 
-/** Decimal seconds with a fraction: `-1.25` is a second and a quarter before 1970. */
-function paxTime(text: string | undefined): [seconds: number, nanoseconds: number] | undefined {
-  if (text === undefined) return undefined;
-  const parts = /^(-?)([0-9]{1,15})(?:\.([0-9]*))?$/.exec(text);
-  if (parts === null) throw damaged(`mtime ${JSON.stringify(text)} is not a time`);
-  const seconds = Number(parts[2]);
-  const nanoseconds = Number((parts[3] ?? '').padEnd(9, '0').slice(0, 9));
-  if (parts[1] === '') return [seconds, nanoseconds];
-  return nanoseconds === 0 ? [-seconds, 0] : [-seconds - 1, 1_000_000_000 - nanoseconds];
-}
-
-function paxXattrs(pax: ReadonlyMap<string, ByteString>): Map<ByteString, Bytes> {
+function paxXattrs(pax: PaxRecords): Map<ByteString, Bytes> {
   const xattrs = new Map<ByteString, Bytes>();
   for (const [key, value] of pax) {
     if (key.startsWith('LIBARCHIVE.xattr.')) {
@@ -252,11 +227,6 @@ function percentDecoded(text: string): ByteString {
   ) as ByteString;
 }
 
-function cutAtNul(text: ByteString): ByteString {
-  const end = text.indexOf('\0');
-  return (end < 0 ? text : text.slice(0, end)) as ByteString;
-}
-
 async function readExtension(input: BlockInput, size: number): Promise<Bytes> {
   if (size > MAX_EXTENSION_BYTES) {
     throw new ThimbleError('LIMIT', `Cannot read tar archive: an extended header has ${size} bytes`);
@@ -264,14 +234,6 @@ async function readExtension(input: BlockInput, size: number): Promise<Bytes> {
   const bytes = await input.take(padded(size));
   if (bytes === undefined) throw damaged('it ends within an extended header');
   return bytes.subarray(0, size);
-}
-
-function padded(size: number): number {
-  return Math.ceil(size / BLOCK) * BLOCK;
-}
-
-function damaged(why: string): ThimbleError {
-  return new ThimbleError('FORMAT', `Cannot read tar archive: ${why}`);
 }
 
 /** The bytes of one entry. */
@@ -295,6 +257,18 @@ class BodyReader implements AsyncIterable<Bytes> {
     }
   }
 
+  /** Bytes that are still to come. */
+  get left(): number {
+    return this.#left;
+  }
+
+  /** A whole block of the content. */
+  async block(): Promise<Bytes> {
+    if (this.#left < BLOCK) throw damaged('a sparse map is longer than its file');
+    this.#left -= BLOCK;
+    return this.#input.block();
+  }
+
   /** Skips what was not read. */
   async finish(): Promise<void> {
     let skip = this.#left + this.#padding;
@@ -311,6 +285,8 @@ class BodyReader implements AsyncIterable<Bytes> {
 /** Takes exact amounts from a stream of pieces of any size. */
 class BlockInput {
   readonly #source: AsyncIterator<Bytes>;
+  /** Bytes taken so far. */
+  position = 0;
   #piece: Bytes = new Uint8Array(0);
   #at = 0;
 
@@ -328,7 +304,15 @@ class BlockInput {
     }
     const start = this.#at;
     this.#at = Math.min(this.#piece.length, start + limit);
+    this.position += this.#at - start;
     return this.#piece.subarray(start, this.#at);
+  }
+
+  /** The next block. */
+  async block(): Promise<Bytes> {
+    const block = await this.take(BLOCK);
+    if (block === undefined) throw damaged('it ends within a sparse map');
+    return block;
   }
 
   /** Exactly `count` bytes; `undefined` if there are fewer. */

@@ -34,6 +34,12 @@ const PACKAGES = {
   'nginx-light': { files: ['/usr/sbin/nginx'], purpose: 'a second web server, in tests' },
   squid: { files: ['/usr/sbin/squid'], purpose: 'a caching proxy, in tests' },
   attr: { files: ['/usr/bin/setfattr'], purpose: 'sets extended attributes, in tests' },
+  'squashfs-tools': { files: ['/usr/bin/mksquashfs'], purpose: 'makes squashfs images' },
+  'erofs-utils': { files: ['/usr/bin/mkfs.erofs'], purpose: 'makes EROFS images' },
+  umoci: { files: ['/usr/bin/umoci'], purpose: 'makes and unpacks container images, in tests' },
+  'ceph-mon': { files: ['/usr/bin/ceph-mon'], purpose: 'an object store, in tests' },
+  'ceph-osd': { files: ['/usr/bin/ceph-osd'], purpose: 'an object store, in tests' },
+  radosgw: { files: ['/usr/bin/radosgw'], purpose: 'an object store, in tests' },
 } as const satisfies Record<string, Omit<DebianPackage, 'name'>>;
 
 export type PackageName = keyof typeof PACKAGES;
@@ -58,8 +64,14 @@ export const TEST_PACKAGES: readonly PackageName[] = [
   ...DEMO_PACKAGES,
   'ovmf',
   'attr',
+  'squashfs-tools',
+  'erofs-utils',
+  'umoci',
   'nginx-light',
   'squid',
+  'ceph-mon',
+  'ceph-osd',
+  'radosgw',
 ];
 
 export function missingPackages(wanted: readonly PackageName[]): DebianPackage[] {

@@ -22,9 +22,24 @@ const COMMANDS: readonly CommandRow[] = [
   },
   { name: 'repo', summary: 'create and look after repositories', load: () => import('./commands/repo.ts') },
   {
+    name: 'key',
+    summary: 'show, change and protect the keys of a repository',
+    load: () => import('./commands/key.ts'),
+  },
+  {
     name: 'publish',
     summary: 'publish a folder or tar stream as the next revision',
     load: () => import('./commands/publish.ts'),
+  },
+  {
+    name: 'transaction',
+    summary: 'open the published tree for changes with any tool',
+    load: () => import('./commands/transaction.ts'),
+  },
+  {
+    name: 'abort',
+    summary: 'give up what a transaction has changed',
+    load: () => import('./commands/abort.ts'),
   },
   {
     name: 'tag',
@@ -43,13 +58,28 @@ const COMMANDS: readonly CommandRow[] = [
     load: () => import('./commands/diff.ts'),
   },
   { name: 'serve', summary: 'serve repositories over HTTP', load: () => import('./commands/serve.ts') },
+  {
+    name: 'replicate',
+    summary: 'make and keep a copy of a repository',
+    load: () => import('./commands/replicate.ts'),
+  },
   { name: 'mount', summary: 'mount a snapshot of a repository', load: () => import('./commands/mount.ts') },
   { name: 'umount', summary: 'unmount it', load: () => import('./commands/umount.ts') },
   { name: 'dump', summary: 'print every entry of a snapshot', load: () => import('./commands/dump.ts') },
   {
+    name: 'export',
+    summary: 'write a snapshot out as a folder, an archive or an image',
+    load: () => import('./commands/export.ts'),
+  },
+  {
     name: 'check',
     summary: 'check that a snapshot is sound and complete',
     load: () => import('./commands/check.ts'),
+  },
+  {
+    name: 'gc',
+    summary: 'delete what no snapshot needs any more',
+    load: () => import('./commands/gc.ts'),
   },
   { name: 'os', summary: 'build operating system trees', load: () => import('./commands/os.ts') },
   { name: 'image', summary: 'build boot images', load: () => import('./commands/image.ts') },
@@ -76,6 +106,7 @@ export async function buildProgram(wanted: readonly string[] | undefined): Promi
       '--config <folder>',
       'folder with settings and keys (default: /etc/thimble, or ~/.config/thimble)',
     )
+    .option('--passphrase-file <file>', 'passphrase of private keys (default: THIMBLE_PASSPHRASE_FILE, or asked for)')
     .helpCommand(false)
     .addHelpText('after', '\nExample:\n  thimble demo');
   for (const { name, summary, load } of COMMANDS) {

@@ -7,9 +7,10 @@ import { Objects } from '../client/objects.ts';
 import { Repository } from '../client/repository.ts';
 import { Servers, type ServersOptions } from '../client/servers.ts';
 import { HttpSource, type Source } from '../client/source.ts';
+import { parseBlacklists } from '../core/blacklist.ts';
 import { ThimbleError } from '../core/errors.ts';
-import type { Log } from '../core/ports.ts';
-import { importMasterKeys } from '../core/trust.ts';
+import type { Log, Sockets } from '../core/ports.ts';
+import { importPublicKeys } from '../core/trust.ts';
 import { nodeClock, nodeRandom } from './clock.ts';
 import { FolderCache } from './folder-cache.ts';
 import { FolderSource } from './folder-source.ts';
@@ -24,8 +25,10 @@ export interface RepositoryAddress {
   readonly servers: readonly string[];
   /** `http://` addresses or `DIRECT`, tried in order for each server; none means direct. */
   readonly proxies: readonly string[];
-  /** PEM files of master keys. */
+  /** PEM files: master keys, of RSA; where there is one of Ed25519, manifests need its signature too. */
   readonly keyFiles: readonly string[];
+  /** Certificates and revisions to refuse. */
+  readonly blacklistFiles?: readonly string[];
   /** `http://` addresses of servers with external data, in order of preference; asked without a proxy. */
   readonly externalServers?: readonly string[];
 }
@@ -33,10 +36,14 @@ export interface RepositoryAddress {
 export interface AccessOptions {
   /** Where content is kept; `undefined` keeps it in memory. */
   readonly cacheFolder: string | undefined;
+  /** In place of both. */
+  readonly cache?: ObjectCache;
   readonly cacheLimitBytes: number;
   readonly log: Log;
   readonly http?: Partial<HttpOptions>;
   readonly retries?: Partial<ServersOptions>;
+  /** In place of those of this machine. */
+  readonly sockets?: Sockets;
 }
 
 export interface RepositoryAccess {
@@ -48,30 +55,38 @@ export interface RepositoryAccess {
   close(): void;
 }
 
-/** Throws USAGE, FORMAT, STORAGE. */
+/** Throws USAGE, FORMAT, STORAGE, NOT_FOUND. */
 export function openRepository(address: RepositoryAddress, options: AccessOptions): RepositoryAccess {
-  const client = new HttpClient(nodeSockets, nodeClock, options.http ?? {});
+  const client = new HttpClient(options.sockets ?? nodeSockets, nodeClock, options.http ?? {});
   const sources = address.servers.flatMap((server) => sourcesOf(client, server, address.proxies));
   const ports = { clock: nodeClock, random: nodeRandom, log: options.log };
   const servers = new Servers(sources, ports, options.retries);
   const external = (address.externalServers ?? []).map((server) => new HttpSource(client, server));
-  const keys = address.keyFiles.flatMap((file) => importMasterKeys(nodeSignatures, readKeyFile(file)));
+  const keys = address.keyFiles.flatMap((file) =>
+    importPublicKeys(nodeSignatures, readTrustFile(file, 'key file')),
+  );
+  const blacklist = parseBlacklists(
+    (address.blacklistFiles ?? []).map((file) => readTrustFile(file, 'blacklist')),
+  );
   const folder =
     options.cacheFolder === undefined
       ? undefined
       : FolderCache.open(options.cacheFolder, options.cacheLimitBytes, options.log);
-  const cache: ObjectCache = folder ?? new MemoryCache(options.cacheLimitBytes);
+  const cache = options.cache ?? folder ?? new MemoryCache(options.cacheLimitBytes);
   const objects = new Objects(servers, cache, {
     hashing: nodeHashing,
     inflating: nodeInflating,
     log: options.log,
     external: external.length === 0 ? undefined : new Servers(external, ports, options.retries),
   });
-  const repository = new Repository(address.fqrn, servers, objects, keys, {
-    hashing: nodeHashing,
-    signatures: nodeSignatures,
-    clock: nodeClock,
-  });
+  const repository = new Repository(
+    address.fqrn,
+    servers,
+    objects,
+    keys,
+    { hashing: nodeHashing, signatures: nodeSignatures, clock: nodeClock },
+    blacklist,
+  );
   return {
     repository,
     objects,
@@ -90,10 +105,10 @@ function sourcesOf(client: HttpClient, server: string, proxies: readonly string[
   return proxies.map((proxy) => new HttpSource(client, server, proxy === 'DIRECT' ? undefined : proxy));
 }
 
-function readKeyFile(path: string): Uint8Array {
+function readTrustFile(path: string, what: string): Uint8Array {
   try {
     return readFileSync(path);
   } catch (error) {
-    throw new ThimbleError('NOT_FOUND', `Cannot read key file ${path}`, { cause: error });
+    throw new ThimbleError('NOT_FOUND', `Cannot read ${what} ${path}`, { cause: error });
   }
 }

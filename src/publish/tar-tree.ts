@@ -33,7 +33,7 @@ export class TarTree implements Tree {
     for await (const entry of readTar(uncompressed(this.#source, this.name))) {
       const path = absolutePath(entry.path);
       const linked = entry.type === 'hardlink' ? others.get(absolutePath(entry.link)) : undefined;
-      const translated = linked === undefined ? translate(entry, path) : { ...linked, path };
+      const translated = linked === undefined ? treeEntryOf(entry, path) : { ...linked, path };
       const kind = translated.mode & S_IFMT;
       if (kind === S_IFREG || kind === S_IFDIR) others.delete(path);
       else others.set(path, translated);
@@ -66,7 +66,8 @@ async function* uncompressed(source: AsyncIterable<Uint8Array>, name: string): A
   }
 }
 
-function translate(entry: TarEntry, path: ByteString): TreeEntry {
+/** The entry as a tree has it, at `path`. Throws LIMIT. */
+export function treeEntryOf(entry: TarEntry, path: ByteString): TreeEntry {
   const isDevice = entry.type === 'character' || entry.type === 'block';
   return {
     path,
@@ -87,8 +88,8 @@ function translate(entry: TarEntry, path: ByteString): TreeEntry {
   };
 }
 
-/** `./usr/bin`, `usr/bin` and `/usr/bin` are the same; `..` is refused. */
-function absolutePath(path: ByteString): ByteString {
+/** `./usr/bin`, `usr/bin` and `/usr/bin` are the same. Throws FORMAT for `..`. */
+export function absolutePath(path: ByteString): ByteString {
   const names = path.split('/').filter((name) => name !== '' && name !== '.');
   if (names.includes('..')) {
     throw new ThimbleError(
