@@ -6,9 +6,12 @@ import { EXIT_CODES } from './exit-codes.ts';
 import { buildProgram } from './program.ts';
 import { type GlobalOptions, reportError } from './terminal.ts';
 
+/** Options before the command that have a value. */
+const VALUED = ['--config', '--passphrase-file'];
+
 async function run(args: readonly string[]): Promise<number> {
-  // The first word that is no option, nor the value of --config, is the command.
-  const words = args.filter((arg, i) => !arg.startsWith('-') && args[i - 1] !== '--config');
+  // The first word that is no option, nor the value of one, is the command.
+  const words = args.filter((arg, i) => !arg.startsWith('-') && !VALUED.includes(args[i - 1] ?? ''));
   const program = await buildProgram(words.slice(0, 1));
   const everywhere = (command: Command) => {
     command.exitOverride().configureOutput({ outputError: () => {} });

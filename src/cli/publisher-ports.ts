@@ -3,8 +3,10 @@ import { nodeClock } from '../node/clock.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { nodeInflating } from '../node/inflating.ts';
 import { nodeSignatures } from '../node/signatures.ts';
+import type { KeyPlace } from '../publish/key-place.ts';
 import { loadKeys } from '../publish/keys.ts';
 import { Publisher, type PublisherPorts } from '../publish/publisher.ts';
+import { askPassphrase } from './passphrase.ts';
 import { registry } from './settings.ts';
 import type { GlobalOptions } from './terminal.ts';
 
@@ -15,11 +17,15 @@ export const publisherPorts: PublisherPorts = {
   clock: nodeClock,
 };
 
-/** The publisher of a repository that was created here. Throws USAGE, NOT_FOUND, STORAGE, FORMAT. */
-export function openPublisher(name: string, options: GlobalOptions): Publisher {
+/** Where the keys of a repository are that was created here. Throws USAGE, NOT_FOUND, FORMAT. */
+export function keyPlace(name: string, options: GlobalOptions): KeyPlace {
   const fqrn = parseFqrn(name);
   const known = registry(options);
-  const settings = known.load(fqrn);
-  const folder = known.folderOf(fqrn);
-  return new Publisher({ settings, keys: loadKeys(folder, fqrn), folder }, publisherPorts);
+  return { settings: known.load(fqrn), folder: known.folderOf(fqrn), ask: askPassphrase(options) };
+}
+
+/** The publisher of a repository that was created here. Throws USAGE, NOT_FOUND, STORAGE, FORMAT. */
+export function openPublisher(name: string, options: GlobalOptions): Publisher {
+  const { settings, folder, ask } = keyPlace(name, options);
+  return new Publisher({ settings, keys: loadKeys(folder, settings.fqrn, ask), folder }, publisherPorts);
 }

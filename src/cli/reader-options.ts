@@ -20,7 +20,7 @@ export interface ContentOptions extends ReaderOptions {
   readonly variable?: readonly string[];
 }
 
-const collect = (value: string, list: readonly string[] = []) => [...list, value];
+export const collect = (value: string, list: readonly string[] = []) => [...list, value];
 
 export function addReaderOptions(command: Command): Command {
   return addSelectionOptions(addAddressOptions(command));
@@ -29,7 +29,8 @@ export function addReaderOptions(command: Command): Command {
 /** Which repository. */
 export function addAddressOptions(command: Command): Command {
   return command
-    .option('--key <file>', 'public key of the repository; may be given again', collect)
+    .option('--key <file>', 'public key of the repository, or a folder of them; may be given again', collect)
+    .option('--blacklist <file>', 'certificates and revisions to refuse; may be given again', collect)
     .option('--server <address>', 'another server to fall back to; may be given again', collect)
     .option('--proxy <address>', 'HTTP proxy, or DIRECT; may be given again', collect);
 }

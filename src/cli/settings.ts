@@ -1,13 +1,14 @@
 /** Where this machine keeps Thimble's settings and caches, and how a command line names a repository. */
 
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ThimbleError } from '../core/errors.ts';
-import { isFqrn, parseFqrn } from '../core/fqrn.ts';
+import { type Fqrn, isFqrn, parseFqrn } from '../core/fqrn.ts';
 import type { RepositoryAddress } from '../node/repository-access.ts';
-import { keyPaths } from '../publish/keys.ts';
+import { publicKeyFiles } from '../publish/keys.ts';
 import { RepositoryRegistry } from '../publish/repository-settings.ts';
+import { readingAddress, storageLocation } from '../storage/open-storage.ts';
 import type { GlobalOptions } from './terminal.ts';
 
 const isRoot = () => process.getuid?.() === 0;
@@ -34,6 +35,7 @@ export interface AddressOptions {
   readonly server?: readonly string[];
   readonly proxy?: readonly string[];
   readonly externalServer?: readonly string[];
+  readonly blacklist?: readonly string[];
 }
 
 /**
@@ -56,15 +58,38 @@ export function resolveAddress(
   }
   const fqrn = parseFqrn(name);
   const isKnown = known.has(fqrn);
-  const first = isAddress ? source : isFolder ? resolve(source) : known.load(fqrn).storage;
-  const keyFiles = given.key ?? (isKnown ? [keyPaths(known.folderOf(fqrn), fqrn).publicKey] : []);
+  const first = isAddress
+    ? source
+    : isFolder
+      ? resolve(source)
+      : readingAddress(storageLocation(known.load(fqrn).storage));
+  const keyFiles =
+    given.key?.flatMap((path) => keyFilesAt(path, fqrn)) ??
+    (isKnown ? publicKeyFiles(known.folderOf(fqrn), fqrn) : []);
   return {
     fqrn,
     servers: [first, ...(given.server ?? [])],
     proxies: given.proxy ?? [],
     keyFiles,
     externalServers: given.externalServer ?? [],
+    blacklistFiles: given.blacklist ?? [],
   };
+}
+
+const ED25519_FILE = /^(.+?)(\.next)?\.ed25519\.pub$/;
+
+/**
+ * A key file, or those of a folder: all `*.pub`, but for Ed25519 keys of other repositories, which would demand signatures
+ * that this one does not have. Throws NOT_FOUND for a folder without any.
+ */
+function keyFilesAt(path: string, fqrn: Fqrn): string[] {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path];
+  const names = readdirSync(path).filter((name) => {
+    const owner = ED25519_FILE.exec(name)?.[1];
+    return name.endsWith('.pub') && (owner === undefined || owner === fqrn);
+  });
+  if (names.length > 0) return names.sort().map((name) => join(path, name));
+  throw new ThimbleError('NOT_FOUND', `Cannot find a key for ${fqrn}: there is no *.pub in ${path}`);
 }
 
 /** Seconds since 1970 of an ISO 8601 date or time, UTC where it says nothing else. Throws USAGE. */

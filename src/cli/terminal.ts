@@ -8,6 +8,7 @@ export interface GlobalOptions {
   readonly json?: boolean;
   readonly debug?: boolean;
   readonly config?: string;
+  readonly passphraseFile?: string;
 }
 
 type Style = Parameters<typeof styleText>[0];
@@ -32,6 +33,15 @@ export function reportError(error: unknown, options: GlobalOptions): number {
   }
   if (options.debug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   return EXIT_CODES[code];
+}
+
+/** What does not keep a command from doing its work; in the shape of `reportError`. */
+export function printWarning(options: GlobalOptions, message: string, hint: string): void {
+  if (options.json) process.stderr.write(`${JSON.stringify({ warning: { message, hint } })}\n`);
+  else
+    process.stderr.write(
+      `${styled('yellow', 'warning:')} ${message}\n${styled('yellow', 'hint:')} ${hint}\n`,
+    );
 }
 
 /** A result: JSON if asked for, else the text. */

@@ -2,11 +2,22 @@
  * A repository as a reader meets it: from an address and a key to a verified snapshot (docs/format.md#trust).
  */
 
+import {
+  type Blacklist,
+  EMPTY_BLACKLIST,
+  verifyCertificateNotListed,
+  verifyRevisionNotListed,
+} from '../core/blacklist.ts';
+import type { ByteString, Bytes } from '../core/bytes/byte-string.ts';
+import { parseUnsigned } from '../core/bytes/integer.ts';
+import { CatalogReader, MAX_CATALOG_BYTES } from '../core/catalog/catalog-reader.ts';
 import { MAX_CERTIFICATE_BYTES } from '../core/certificate.ts';
 import type { ContentHash } from '../core/content-hash.ts';
+import { verifyEd25519Signature } from '../core/ed25519-signature.ts';
 import { ThimbleError } from '../core/errors.ts';
 import {
   decodeHistory,
+  emptyHistory,
   findTag,
   findTagByDate,
   type History,
@@ -23,7 +34,7 @@ import {
   verifyManifestSignature,
   verifyWhitelist,
 } from '../core/trust.ts';
-import { parseWhitelist, WHITELIST_PATH } from '../core/whitelist.ts';
+import { parseWhitelist, WHITELIST_PATH, type Whitelist } from '../core/whitelist.ts';
 import { type Objects, readWhole } from './objects.ts';
 import type { Servers } from './servers.ts';
 
@@ -40,6 +51,15 @@ export interface Snapshot {
   readonly tag: string | undefined;
 }
 
+/** A manifest whose trust chain is good, and the signed files as they were received. */
+export interface VerifiedManifest {
+  readonly manifest: Manifest;
+  /** `.cvmfspublished`. */
+  readonly bytes: Bytes;
+  /** `.cvmfswhitelist`. */
+  readonly whitelist: Bytes;
+}
+
 export interface RepositoryPorts extends TrustPorts {
   readonly clock: Clock;
 }
@@ -49,20 +69,32 @@ export class Repository {
   readonly servers: Servers;
   readonly objects: Objects;
   readonly #masterKeys: readonly PublicKey[];
+  readonly #ed25519Keys: readonly PublicKey[];
   readonly #ports: RepositoryPorts;
+  readonly #blacklist: Blacklist;
+  #whitelist: Whitelist | undefined;
 
+  /** Of the keys, any of RSA has to have signed the whitelist; and if there are any of Ed25519, one of them the manifest. */
   constructor(
     fqrn: string,
     servers: Servers,
     objects: Objects,
-    masterKeys: readonly PublicKey[],
+    keys: readonly PublicKey[],
     ports: RepositoryPorts,
+    blacklist: Blacklist = EMPTY_BLACKLIST,
   ) {
     this.fqrn = fqrn;
     this.servers = servers;
     this.objects = objects;
-    this.#masterKeys = masterKeys;
+    this.#masterKeys = keys.filter(({ kind }) => kind === 'rsa-public-key');
+    this.#ed25519Keys = keys.filter(({ kind }) => kind === 'ed25519-public-key');
     this.#ports = ports;
+    this.#blacklist = blacklist;
+  }
+
+  /** The whitelist that the newest manifest was trusted by; none before `fetchManifest`. */
+  get whitelist(): Whitelist | undefined {
+    return this.#whitelist;
   }
 
   /** Finds a snapshot. Throws NOT_FOUND, TRUST, INTEGRITY, FORMAT, NETWORK. */
@@ -70,15 +102,15 @@ export class Repository {
     if (selection.rootHash !== undefined) {
       return {
         rootCatalog: selection.rootHash,
-        revision: undefined,
+        revision: await this.#revisionOf(selection.rootHash),
         tag: undefined,
       };
     }
     const manifest = await this.fetchManifest();
     if (selection.tag !== undefined)
-      return snapshotOfTag(findTag(await this.fetchHistory(manifest), selection.tag));
+      return this.#snapshotOf(findTag(await this.fetchHistory(manifest), selection.tag));
     if (selection.dateSeconds !== undefined) {
-      return snapshotOfTag(findTagByDate(await this.fetchHistory(manifest), selection.dateSeconds));
+      return this.#snapshotOf(findTagByDate(await this.fetchHistory(manifest), selection.dateSeconds));
     }
     return {
       rootCatalog: manifest.rootCatalog,
@@ -87,44 +119,77 @@ export class Repository {
     };
   }
 
+  /** Looks into a pinned catalog only where a blacklist asks for its revision: nothing else has to be fetched for a pin. */
+  async #revisionOf(rootCatalog: ContentHash): Promise<number | undefined> {
+    if (!this.#blacklist.firstRevisions.has(this.fqrn)) return undefined;
+    const bytes = await this.objects.load(rootCatalog, 'C', MAX_CATALOG_BYTES, 'root catalog');
+    const text = CatalogReader.open(bytes).properties.get('revision' as ByteString);
+    const revision = parseUnsigned(text ?? '', 'revision of the root catalog');
+    verifyRevisionNotListed(this.#blacklist, this.fqrn, revision);
+    return revision;
+  }
+
+  #snapshotOf({ rootCatalog, revision, name }: Tag): Snapshot {
+    verifyRevisionNotListed(this.#blacklist, this.fqrn, revision);
+    return { rootCatalog, revision, tag: name };
+  }
+
   /** The newest manifest with its whole trust chain verified. A server with a bad one is passed over. */
   async fetchManifest(): Promise<Manifest> {
+    return (await this.fetchVerifiedManifest()).manifest;
+  }
+
+  /** The same, with what others need to verify it again. */
+  async fetchVerifiedManifest(): Promise<VerifiedManifest> {
     if (this.#masterKeys.length === 0) {
       throw new ThimbleError('TRUST', `Cannot trust anything of ${this.fqrn}: there is no key for it`, {
-        hint: 'give its public key with --key, or pin a snapshot with --root-hash',
+        hint:
+          this.#ed25519Keys.length === 0
+            ? 'give its public key with --key, or pin a snapshot with --root-hash'
+            : 'give its RSA key with --key too: the one of Ed25519 signs manifests, and no whitelists',
       });
     }
     return this.servers.fetch(MANIFEST_PATH, async (file) => {
-      const candidate = parseManifest(this.#ports.hashing, await readWhole(file, MAX_SIGNED_TEXT_BYTES));
+      const bytes = await readWhole(file, MAX_SIGNED_TEXT_BYTES);
+      const candidate = parseManifest(this.#ports.hashing, bytes);
       verifyManifestName(candidate, this.fqrn);
-      await this.#verifyChain(candidate);
-      return candidate.manifest;
+      // Another server may have a newer one.
+      verifyRevisionNotListed(this.#blacklist, this.fqrn, candidate.manifest.revision);
+      const whitelist = await this.#verifyChain(candidate);
+      return { manifest: candidate.manifest, bytes, whitelist };
     });
   }
 
-  async #verifyChain(candidate: SignedManifest): Promise<void> {
-    const { hashing, clock } = this.#ports;
+  /** Answers with the whitelist that says so. */
+  async #verifyChain(candidate: SignedManifest): Promise<Bytes> {
+    const { hashing, signatures, clock } = this.#ports;
     const { certificate } = candidate.manifest;
     if (certificate === undefined) {
       throw new ThimbleError('TRUST', `Cannot trust manifest of ${this.fqrn}: it names no certificate`);
     }
     // Neither request depends on the other: one round trip instead of two.
     const loading = this.objects.load(certificate, 'X', MAX_CERTIFICATE_BYTES, 'certificate');
-    const [pem] = await Promise.all([
+    const [pem, { whitelist, received }] = await Promise.all([
       loading,
       this.servers.fetch(WHITELIST_PATH, async (file) => {
-        const whitelist = parseWhitelist(hashing, await readWhole(file, MAX_SIGNED_TEXT_BYTES));
+        const received = await readWhole(file, MAX_SIGNED_TEXT_BYTES);
+        const signedWhitelist = parseWhitelist(hashing, received);
         // Here, not behind: a server whose whitelist has expired or lags behind is passed over.
-        verifyWhitelist(this.#ports, whitelist, this.fqrn, this.#masterKeys, clock.unixSeconds());
-        verifyCertificate(this.#ports, whitelist, await loading);
+        verifyWhitelist(this.#ports, signedWhitelist, this.fqrn, this.#masterKeys, clock.unixSeconds());
+        verifyCertificate(this.#ports, signedWhitelist, await loading);
+        return { whitelist: signedWhitelist.whitelist, received };
       }),
     ]);
+    verifyCertificateNotListed(hashing, this.#blacklist, this.fqrn, pem);
     verifyManifestSignature(this.#ports, candidate, pem);
+    if (this.#ed25519Keys.length > 0) verifyEd25519Signature(signatures, candidate, this.#ed25519Keys);
+    this.#whitelist = whitelist;
+    return received;
   }
 
   /** The tags that a manifest names; none if it names no history. */
   async fetchHistory(manifest: Manifest): Promise<History> {
-    if (manifest.history === undefined) return { fqrn: manifest.fqrn, previousRevision: undefined, tags: [] };
+    if (manifest.history === undefined) return emptyHistory(manifest.fqrn);
     return this.loadHistory(manifest.history);
   }
 
@@ -139,12 +204,4 @@ export class Repository {
     }
     return history;
   }
-}
-
-function snapshotOfTag(tag: Tag): Snapshot {
-  return {
-    rootCatalog: tag.rootCatalog,
-    revision: tag.revision,
-    tag: tag.name,
-  };
 }

@@ -34,20 +34,22 @@ export interface Inflater {
   close(): void;
 }
 
-/** An RSA public key of the platform; opaque here. */
+/** A public key of the platform; opaque here, but for what it is good for. */
 export interface PublicKey {
-  readonly kind: 'rsa-public-key';
+  readonly kind: 'rsa-public-key' | 'ed25519-public-key';
 }
 
 export interface Signatures {
-  /** Reads a PEM `PUBLIC KEY` block. Throws FORMAT. */
+  /** Reads a PEM `PUBLIC KEY` block, of RSA or Ed25519. Throws FORMAT. */
   importPublicKey(pem: string): PublicKey;
-  /** Reads an X.509 certificate in DER. Throws FORMAT. */
+  /** Reads an X.509 certificate in DER; its key is of RSA. Throws FORMAT. */
   importCertificateKey(der: Bytes): PublicKey;
   /** RSASSA-PKCS1-v1_5 with SHA-1. */
   verifyRsaSha1(key: PublicKey, data: Bytes, signature: Bytes): boolean;
   /** The public operation with type 1 padding removed; `undefined` if the padding is wrong. */
   recoverRsa(key: PublicKey, signature: Bytes): Bytes | undefined;
+  /** Ed25519 as in RFC 8032, over the data itself. */
+  verifyEd25519(key: PublicKey, data: Bytes, signature: Bytes): boolean;
 }
 
 export interface Clock {

@@ -19,7 +19,7 @@ import { formatManifest, MANIFEST_PATH, parseManifest } from './manifest.ts';
 import type { PublicKey } from './ports.ts';
 import { formatSignedText } from './signed-text.ts';
 import {
-  importMasterKeys,
+  importPublicKeys,
   verifyCertificate,
   verifyManifestName,
   verifyManifestSignature,
@@ -65,7 +65,7 @@ before(async () => {
     manifest: await manifestBy(keys),
     whitelist: await whitelistBy(keys),
     certificate: keys.certificate,
-    masterKeys: importMasterKeys(nodeSignatures, keys.publicKey),
+    masterKeys: importPublicKeys(nodeSignatures, keys.publicKey),
     fqrn: FQRN,
     nowSeconds: NOW,
   };
@@ -136,7 +136,7 @@ test('a whitelist is good until the second before the hour of its expiry', () =>
 
 test('one fitting master key among several is enough, also several in one file', async () => {
   const both = concatBytes([strangers.publicKey, keys.publicKey]);
-  const masterKeys = importMasterKeys(nodeSignatures, both);
+  const masterKeys = importPublicKeys(nodeSignatures, both);
   assert.equal(masterKeys.length, 2);
   verifyChain({ ...good, masterKeys });
 });
@@ -153,7 +153,7 @@ const REFUSED: readonly [
   [
     'the master key is not ours',
     'TRUST',
-    () => ({ masterKeys: importMasterKeys(nodeSignatures, strangers.publicKey) }),
+    () => ({ masterKeys: importPublicKeys(nodeSignatures, strangers.publicKey) }),
   ],
   ['there is no master key', 'TRUST', () => ({ masterKeys: [] })],
   ['the whitelist has expired', 'TRUST', () => ({ nowSeconds: NOW + 30 * DAY })],
@@ -224,7 +224,7 @@ for (const part of ['manifest', 'whitelist'] as const) {
   });
 }
 
-test('importMasterKeys() refuses a file without a public key, and a key that is not RSA', () => {
+test('importPublicKeys() refuses a file without a public key, and a key that is not RSA', () => {
   const elliptic = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey;
   const files = [
     '',
@@ -237,7 +237,7 @@ test('importMasterKeys() refuses a file without a public key, and a key that is 
     elliptic.export({ type: 'spki', format: 'pem' }),
   ];
   for (const file of files) {
-    assert.throws(() => importMasterKeys(nodeSignatures, bytesOf(ascii(String(file)))), {
+    assert.throws(() => importPublicKeys(nodeSignatures, bytesOf(ascii(String(file)))), {
       name: 'ThimbleError',
       code: 'FORMAT',
     });
@@ -258,7 +258,7 @@ for (const name of ['shake128', 'history']) {
       manifest: read(MANIFEST_PATH),
       whitelist: read(WHITELIST_PATH),
       certificate: object('X', MAX_CERTIFICATE_BYTES),
-      masterKeys: importMasterKeys(
+      masterKeys: importPublicKeys(
         nodeSignatures,
         readFileSync(fixturePath(`${name}/${name}.peer.test.pub`)),
       ),

@@ -98,8 +98,8 @@ export function verifyCertificate(
   );
 }
 
-/** Reads PEM public keys, several in one file too. Throws FORMAT. */
-export function importMasterKeys(signatures: Signatures, pem: Bytes): PublicKey[] {
+/** Reads PEM public keys, of RSA and Ed25519, several in one file too. Throws FORMAT. */
+export function importPublicKeys(signatures: Signatures, pem: Bytes): PublicKey[] {
   const blocks = byteStringOf(pem).match(
     /-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----/g,
   );

@@ -103,6 +103,8 @@ export interface Vfs {
   readlink(node: NodeId): ByteString | undefined;
   /** Reads into `into` at `at`; answers the number of bytes, 0 at the end of the file. */
   read(node: NodeId, offset: number, length: number, into: Bytes, at: number): number | NotYet;
+  /** Whether a file is to be read past the page cache of the kernel. */
+  readsDirectly(node: NodeId): boolean;
   getxattr(node: NodeId, name: ByteString): Bytes | undefined;
   listxattr(node: NodeId): readonly ByteString[];
   statfs(): FileSystemStatistics;

@@ -3,7 +3,7 @@
  * thread it is the part that answers the kernel. Bundled into one file by `image/guest-bundle.ts`.
  */
 
-import { closeSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import type { Log } from '../core/ports.ts';
 import { type FuseWorkerData, runFuseWorker } from '../node/fuse-worker.ts';
@@ -15,6 +15,8 @@ import { Boot, explainFailure, type RootMount, type RootRequest } from './boot.t
 
 /** The initrd's first program waits on the other end for one word. */
 const VERDICT_FD = 3;
+/** Only in images that were built with one. */
+const BLACKLIST = '/etc/blacklist';
 const STATUS_FILE = '/status.json';
 const STATUS_INTERVAL_MS = 1000;
 /** A machine without its root file system is dead: it waits for servers to come back, and says so. */
@@ -69,7 +71,13 @@ async function mountRoot(
   log: Log,
 ): Promise<OpenMount> {
   const access = openRepository(
-    { fqrn: settings.fqrn, servers: settings.servers, proxies: settings.proxies, keyFiles },
+    {
+      fqrn: settings.fqrn,
+      servers: settings.servers,
+      proxies: settings.proxies,
+      keyFiles,
+      blacklistFiles: existsSync(BLACKLIST) ? [BLACKLIST] : [],
+    },
     {
       cacheFolder: scratch.cacheFolder,
       cacheLimitBytes: scratch.cacheLimitBytes,

@@ -132,6 +132,7 @@ describe('buildIso()', needs('xorriso'), () => {
     ]) {
       assert.ok(archive.includes(content), content);
     }
+    assert.ok(!archive.includes('initramfs/etc/blacklist'));
     const menu = extract(output, '/boot/grub/grub.cfg', join(folder, 'grub.cfg')).toString();
     assert.match(
       menu,
@@ -146,7 +147,9 @@ describe('buildIso()', needs('xorriso'), () => {
   test('buildIso() writes the settings that the machine boots with', async () => {
     const { folder, build } = await published();
     const output = join(folder, 'settings.iso');
-    await build({ output, tag: 'v1', keys: [Buffer.from('first key'), Buffer.from('second key')] });
+    const files = (...contents: readonly string[]) => contents.map((content) => Buffer.from(content));
+    const [keys, blacklists] = [files('first key', 'second key'), files('first list', 'second list')];
+    await build({ output, tag: 'v1', keys, blacklists });
     const initrd = extract(output, '/boot/initrd', join(folder, 'settings.initrd'));
     const archive = zstdDecompressSync(initrd.subarray(ENGINE.length)).toString('latin1');
     const settings = archive.slice(archive.indexOf('etc/thimble.json\0')).replace(/^[^{]*/s, '');
@@ -158,6 +161,7 @@ describe('buildIso()', needs('xorriso'), () => {
     });
     assert.match(archive, /etc\/keys\/1\.pub\0+first key/);
     assert.match(archive, /etc\/keys\/2\.pub\0+second key/);
+    assert.match(archive, /initramfs\/etc\/blacklist\0+first list\nsecond list\n/);
   });
 
   test('buildIso() keeps what it has compressed', async () => {

@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MountedSnapshot } from '../client/mounted-snapshot.ts';
 import { SnapshotReader } from '../client/snapshot-reader.ts';
-import type { Bytes } from '../core/bytes/byte-string.ts';
+import { type Bytes, concatBytes } from '../core/bytes/byte-string.ts';
 import { encodeUtf8 } from '../core/bytes/utf8.ts';
 import { bundleGuest } from './guest-bundle.ts';
 import { buildInitrd, compressArchive } from './initrd.ts';
@@ -21,8 +21,10 @@ export interface ImageOptions {
   /** What the machine boots; the newest snapshot unless something is given. */
   readonly tag?: string | undefined;
   readonly rootHash?: string | undefined;
-  /** PEM of the repository's master keys. */
+  /** PEM of the repository's public keys. */
   readonly keys: readonly Bytes[];
+  /** Certificates and revisions that the machine refuses. */
+  readonly blacklists?: readonly Bytes[];
   readonly output: string;
   /** Compressed engines are kept here: the same one goes into every image, and takes most of the time. */
   readonly cacheFolder?: string | undefined;
@@ -79,10 +81,22 @@ export async function buildIso(mounted: MountedSnapshot, options: ImageOptions):
   };
 }
 
-function settingsFiles({ fqrn, servers, proxies, tag, rootHash, keys }: ImageOptions): Map<string, Bytes> {
+function settingsFiles({
+  fqrn,
+  servers,
+  proxies,
+  tag,
+  rootHash,
+  keys,
+  blacklists = [],
+}: ImageOptions): Map<string, Bytes> {
   const settings = { fqrn, servers, proxies, tag, rootHash };
   const files = new Map([['/etc/thimble.json', encodeUtf8(`${JSON.stringify(settings, undefined, 2)}\n`)]]);
   for (const [index, key] of keys.entries()) files.set(`/etc/keys/${index + 1}.pub`, key);
+  if (blacklists.length > 0) {
+    const end = encodeUtf8('\n');
+    files.set('/etc/blacklist', concatBytes(blacklists.flatMap((list) => [list, end])));
+  }
   return files;
 }
 

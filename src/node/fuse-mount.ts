@@ -105,6 +105,6 @@ function setReadAhead(mountpoint: string): void {
   }
 }
 
-function unescapeMountinfo(path: string): string {
+export function unescapeMountinfo(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

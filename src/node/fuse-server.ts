@@ -28,7 +28,9 @@ export interface FuseServerOptions {
   readonly cacheFolder: string | undefined;
   readonly validSeconds: number;
   readonly withoutXattrs?: boolean;
-  readonly variables?: Readonly<Record<string, string>>;
+  readonly directIo?: boolean;
+  /** Symlink variables; `undefined` shows symlinks as they were published. */
+  readonly variables?: Readonly<Record<string, string>> | undefined;
   readonly log?: Log;
 }
 
@@ -91,6 +93,7 @@ export class FuseServer {
     this.#session = new FuseSession(mounted.vfs, {
       validSeconds: this.#options.validSeconds,
       withoutXattrs: this.#options.withoutXattrs ?? false,
+      directIo: this.#options.directIo ?? false,
       log: this.#log,
     });
     const data: FuseWorkerData = {
@@ -99,7 +102,8 @@ export class FuseServer {
       cacheFolder: this.#options.cacheFolder,
       validSeconds: this.#options.validSeconds,
       withoutXattrs: this.#options.withoutXattrs ?? false,
-      variables: this.#options.variables ?? {},
+      directIo: this.#options.directIo ?? false,
+      variables: this.#options.variables,
       port: this.#channel.port2,
       shared: this.#shared,
     };

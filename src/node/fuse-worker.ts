@@ -22,8 +22,9 @@ export interface FuseWorkerData {
   readonly cacheFolder: string | undefined;
   readonly validSeconds: number;
   readonly withoutXattrs: boolean;
-  /** Symlink variables. */
-  readonly variables: Readonly<Record<string, string>>;
+  readonly directIo: boolean;
+  /** Symlink variables; `undefined` shows symlinks as they were published. */
+  readonly variables: Readonly<Record<string, string>> | undefined;
   /** Catalogs arrive here, main thread to worker. */
   readonly port: MessagePort;
   /** Slots of `SHARED_*`. */
@@ -49,11 +50,12 @@ export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
   const vfs = new SnapshotVfs({
     hashing: nodeHashing,
     cache: cache ?? { read: () => undefined },
-    variable: variablesOf(data.variables),
+    variable: data.variables && variablesOf(data.variables),
   });
   const session = new FuseSession(vfs, {
     validSeconds: data.validSeconds,
     withoutXattrs: data.withoutXattrs,
+    directIo: data.directIo,
   });
   const catalogsSent = new Int32Array(data.shared);
   const statistics = new Float64Array(data.shared);

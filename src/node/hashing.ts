@@ -13,7 +13,7 @@ const SHAKE_BYTES = 20;
 export const nodeHashing: Hashing = {
   digest(algorithm, data) {
     if (algorithm === 'shake128') {
-      return createHash('shake128', { outputLength: SHAKE_BYTES }).update(data).digest();
+      return hashOnce('shake128', data, { outputEncoding: 'buffer', outputLength: SHAKE_BYTES });
     }
     return hashOnce(OPENSSL[algorithm], data, 'buffer');
   },

@@ -2,27 +2,30 @@
 
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { ObjectCheck, ObjectResult } from '../client/check-objects.ts';
-import { DAMAGE } from '../client/check-repository.ts';
-import type { ReferencedObject } from '../core/catalog/check-catalog.ts';
+import { isDamage } from '../client/check-findings.ts';
+import type { CheckedObject, ObjectCheck, OnObjectResult } from '../client/check-objects.ts';
 import { ThimbleError } from '../core/errors.ts';
+import { localFolder } from './local-folder.ts';
 import type { ObjectCheckJob, ObjectCheckResult, ObjectCheckWorkerData } from './object-check-worker.ts';
 import type { RepositoryAddress } from './repository-access.ts';
 
 /** A batch is closed when it has this many objects or bytes of content. */
 const BATCH_OBJECTS = 128;
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** What is taken for the size of an object that nobody tells. */
+const UNKNOWN_BYTES = 64 * 1024;
 /** Enough to never run dry, few enough to keep memory flat and to stop soon. */
 const JOBS_PER_WORKER = 2;
 /** A small nursery: buffers are few and large, and garbage that waits there is memory. */
 const YOUNG_GENERATION_MB = 8;
 
 interface Added {
-  readonly object: ReferencedObject;
-  readonly onResult: (result: ObjectResult) => void;
+  readonly object: CheckedObject;
+  readonly onResult: OnObjectResult;
 }
 
 export class ObjectCheckPool implements ObjectCheck {
+  readonly #isLocal: boolean;
   readonly #workers: Worker[];
   readonly #load: number[];
   readonly #pending = new Map<number, { readonly batch: readonly Added[]; readonly worker: number }>();
@@ -33,14 +36,15 @@ export class ObjectCheckPool implements ObjectCheck {
   #failure: unknown;
 
   constructor(address: RepositoryAddress, threads = availableParallelism()) {
+    this.#isLocal = localFolder(address) !== undefined;
     const data: ObjectCheckWorkerData = { role: 'object-check-worker', address };
     this.#workers = Array.from({ length: threads }, () => this.#start(data));
     this.#load = this.#workers.map(() => 0);
   }
 
-  async add(object: ReferencedObject, onResult: (result: ObjectResult) => void): Promise<void> {
+  async add(object: CheckedObject, onResult: OnObjectResult): Promise<void> {
     this.#batch.push({ object, onResult });
-    this.#batchBytes += object.sizeBytes;
+    this.#batchBytes += object.sizeBytes ?? UNKNOWN_BYTES;
     if (this.#batch.length >= BATCH_OBJECTS || this.#batchBytes >= BATCH_BYTES) this.#send();
     await this.#until(this.#workers.length * JOBS_PER_WORKER - 1);
   }
@@ -91,11 +95,14 @@ export class ObjectCheckPool implements ObjectCheck {
     const { batch, worker } = this.#pending.get(id)!;
     this.#pending.delete(id);
     this.#load[worker]!--;
-    batch[0]!.onResult({ storedBytes });
-    for (const { index, code, message } of failures) {
-      const { object, onResult } = batch[index]!;
-      if (DAMAGE.has(code)) onResult({ storedBytes: 0, failure: { object, code, message } });
-      else this.#failure ??= new ThimbleError(code, message);
+    const failed = new Map(failures.map((failure) => [failure.index, failure]));
+    for (const [index, { object, onResult }] of batch.entries()) {
+      const { code, message } = failed.get(index) ?? {};
+      const bytes = index === 0 ? storedBytes : 0;
+      if (code === undefined) onResult({ storedBytes: bytes });
+      else if (isDamage(code, this.#isLocal))
+        onResult({ storedBytes: bytes, failure: { object, code, message: message! } });
+      else this.#failure ??= new ThimbleError(code, message!);
     }
     this.#wake();
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { symlinkSync } from 'node:fs';
+import { readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { scratchFolder } from '../../test/support/scratch.ts';
@@ -33,4 +33,18 @@ test('identityOf() is not misled by the name of a program, and ends with the pro
   child.stdin.end();
   await once(child, 'exit');
   assert.equal(identityOf(child.pid!), undefined);
+});
+
+test('a process that has ended is nobody, also before its parent has asked how', async () => {
+  // The shell becomes a program that never asks for its children.
+  const parent = spawn('sh', ['-c', 'sh -c "echo \\$\\$; exit" & exec sleep 60'], { stdio: 'pipe' });
+  try {
+    const [text] = (await once(parent.stdout, 'data')) as [Buffer];
+    const stat = `/proc/${text.toString().trim()}/stat`;
+    while (!readFileSync(stat, 'latin1').includes(') Z '))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.equal(identityOf(Number(text.toString())), undefined);
+  } finally {
+    parent.kill();
+  }
 });

@@ -6,8 +6,11 @@ import { readFileSync } from 'node:fs';
 export function identityOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // Field 22 of proc(5); the second field may hold spaces and brackets.
-    const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    // From field 3 of proc(5) on; the second field may hold spaces and brackets.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [state, startTicks] = [fields[0], fields[19]];
+    // It has ended, and nobody has asked how.
+    if (state === 'Z') return undefined;
     return `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${startTicks}`;
   } catch {
     // No such process, or no /proc: then nobody is known to be alive.

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { constants, generateKeyPairSync, privateEncrypt, sign, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { before, test } from 'node:test';
 import { fileScope } from '../../test/support/file-scope.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
@@ -46,7 +48,7 @@ test('recoverRsa() gives back what the master key signed, and undefined for anyt
   }
 });
 
-test('importPublicKey() refuses what is no key of RSA with FORMAT', () => {
+test('importPublicKey() refuses what is no key of RSA or Ed25519 with FORMAT', () => {
   const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey;
   const pem = ec.export({ type: 'spki', format: 'pem' }) as string;
   for (const text of ['', 'no key', '-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n', pem]) {
@@ -59,6 +61,43 @@ test('importCertificateKey() refuses what is no certificate with FORMAT', () => 
   for (const bytes of [Buffer.alloc(0), Buffer.from('no certificate'), der.subarray(0, 100)]) {
     assert.throws(() => nodeSignatures.importCertificateKey(bytes), { code: 'FORMAT' });
   }
+});
+
+test('importCertificateKey() refuses the certificate of a key that is not of RSA with FORMAT', (t) => {
+  const folder = scratchFolder(t);
+  const paths = [`${folder}/key`, `${folder}/crt`];
+  const subject = ['-x509', '-subj', '/CN=keys.example.org', '-newkey', 'ed25519', '-nodes'];
+  execFileSync('openssl', ['req', ...subject, '-keyout', paths[0]!, '-out', paths[1]!], { stdio: 'ignore' });
+  const { raw } = new X509Certificate(readFileSync(paths[1]!));
+  assert.throws(() => nodeSignatures.importCertificateKey(raw), { code: 'FORMAT' });
+});
+
+test('verifyEd25519() accepts what its key signed, and nothing else; test 2 of RFC 8032', () => {
+  const hex = (text: string) => Buffer.from(text, 'hex');
+  const prefix = hex('302a300506032b6570032100');
+  const raw = hex('3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c');
+  const body = Buffer.concat([prefix, raw]).toString('base64');
+  const key = nodeSignatures.importPublicKey(
+    `-----BEGIN PUBLIC KEY-----\n${body}\n-----END PUBLIC KEY-----\n`,
+  );
+  assert.equal(key.kind, 'ed25519-public-key');
+  const signature = hex(
+    '92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00',
+  );
+  assert.equal(nodeSignatures.verifyEd25519(key, hex('72'), signature), true);
+  assert.equal(nodeSignatures.verifyEd25519(key, hex('73'), signature), false);
+  for (const wrong of [
+    hex(''),
+    signature.subarray(1),
+    Buffer.alloc(64),
+    Buffer.concat([signature, hex('00')]),
+  ]) {
+    assert.equal(nodeSignatures.verifyEd25519(key, hex('72'), wrong), false);
+  }
+  for (const use of [nodeSignatures.verifyRsaSha1, nodeSignatures.recoverRsa]) {
+    assert.throws(() => use(key, hex('72'), signature), { code: 'INTERNAL' });
+  }
+  assert.throws(() => nodeSignatures.verifyEd25519(masterKey, hex('72'), signature), { code: 'INTERNAL' });
 });
 
 test('keys of another platform are refused as a bug', () => {

@@ -1,8 +1,10 @@
 /** Mounts a snapshot of a repository: trust chain, root catalog, kernel, worker thread. */
 
+import { attachCatalogs } from '../client/attach-catalogs.ts';
 import { MountedSnapshot } from '../client/mounted-snapshot.ts';
 import type { Selection, Snapshot } from '../client/repository.ts';
 import type { Log } from '../core/ports.ts';
+import type { CatalogOrder } from './catalog-order.ts';
 import { type MountOptions, mountFuse } from './fuse-mount.ts';
 import { FuseServer } from './fuse-server.ts';
 import { variablesOf } from './fuse-worker.ts';
@@ -15,9 +17,13 @@ const PINNED_SECONDS = 10 * 365 * 24 * 3600;
 export interface SnapshotMountOptions extends MountOptions {
   readonly workerFile: string | URL;
   readonly cacheFolder: string | undefined;
-  /** Symlink variables. */
-  readonly variables: Readonly<Record<string, string>>;
+  /** Symlink variables; `undefined` shows symlinks as they were published. */
+  readonly variables: Readonly<Record<string, string>> | undefined;
+  /** Keeps node ids, and so the file handles that an overlay remembers, the same over mounts of one snapshot. */
+  readonly catalogOrder?: CatalogOrder;
   readonly withoutXattrs?: boolean;
+  /** Files that the catalog says so of are read past the page cache; every open becomes a request. */
+  readonly directIo?: boolean;
   readonly log: Log;
 }
 
@@ -43,13 +49,18 @@ export async function mountSnapshot(
     validSeconds: PINNED_SECONDS,
     variables: options.variables,
     withoutXattrs: options.withoutXattrs ?? false,
+    directIo: options.directIo ?? false,
     log: options.log,
   });
   const mounted = await MountedSnapshot.open(snapshot, access.objects, {
     hashing: nodeHashing,
-    variable: variablesOf(options.variables),
-    onCatalog: server.onCatalog,
+    variable: options.variables && variablesOf(options.variables),
+    onCatalog: (file) => {
+      if (file.node !== undefined) options.catalogOrder?.add(mounted.vfs.pathOf(file.node));
+      return server.onCatalog(file);
+    },
   });
+  await attachCatalogs(mounted, options.catalogOrder?.paths ?? []);
   server.start(mountFuse(options), mounted);
   return { snapshot, mounted, server };
 }

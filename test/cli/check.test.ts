@@ -92,8 +92,12 @@ test('"check --json" prints one object of a stable shape', async () => {
     'entries',
     'objects',
     'bytes',
+    'verifiedBefore',
     'findings',
     'findingsTotal',
+    'repaired',
+    'repairedTotal',
+    'notes',
     'complete',
   ]);
   assert.equal(result.fqrn, 'small.example.org');

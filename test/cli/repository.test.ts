@@ -22,6 +22,7 @@ interface Place {
   readonly storage: string;
   readonly tree: string;
   readonly publicKey: string;
+  readonly ed25519PublicKey: string;
 }
 
 function place(t: TestContext): Place {
@@ -34,6 +35,7 @@ function place(t: TestContext): Place {
     storage: join(scratch, 'storage', FQRN),
     tree,
     publicKey: join(config, 'repositories', FQRN, `${FQRN}.pub`),
+    ed25519PublicKey: join(config, 'repositories', FQRN, `${FQRN}.ed25519.pub`),
   };
 }
 
@@ -49,11 +51,12 @@ function lines({ status, stdout, stderr }: Outcome): string[] {
 }
 
 test('"repo create" makes a repository at revision 0, and says what comes next', async (t) => {
-  const { config, storage, publicKey } = place(t);
+  const { config, storage, publicKey, ed25519PublicKey } = place(t);
   const printed = lines(await thimble(['repo', 'create', FQRN, '--storage', storage, ...config]));
   assert.deepEqual(printed, [
     `Created ${FQRN} in ${storage}`,
     `Key for clients: ${publicKey}`,
+    `Second key for clients of Thimble: ${ed25519PublicKey}`,
     `Next: thimble publish ${FQRN} FOLDER --tag v1`,
   ]);
   for (const name of ['.cvmfspublished', '.cvmfswhitelist', '.cvmfsreflog', '.cvmfs_master_replica']) {
@@ -65,7 +68,7 @@ test('"repo create" makes a repository at revision 0, and says what comes next',
 });
 
 test('"repo create --json" tells the same as an object', async (t) => {
-  const { config, storage, publicKey } = place(t);
+  const { config, storage, publicKey, ed25519PublicKey } = place(t);
   const { rootCatalog, ...result } = await thimbleJson<Record<string, unknown>>([
     'repo',
     'create',
@@ -74,7 +77,7 @@ test('"repo create --json" tells the same as an object', async (t) => {
     storage,
     ...config,
   ]);
-  assert.deepEqual(result, { fqrn: FQRN, storage, publicKey, revision: 0 });
+  assert.deepEqual(result, { fqrn: FQRN, storage, publicKey, ed25519PublicKey, revision: 0 });
   assert.match(String(rootCatalog), HASH);
 });
 

@@ -16,14 +16,14 @@ import type { Source } from '../../src/client/source.ts';
 import { type Fqrn, parseFqrn } from '../../src/core/fqrn.ts';
 import type { Clock } from '../../src/core/ports.ts';
 import type { TreeEntry } from '../../src/core/tree.ts';
-import { importMasterKeys } from '../../src/core/trust.ts';
+import { importPublicKeys } from '../../src/core/trust.ts';
 import { WHITELIST_PATH } from '../../src/core/whitelist.ts';
 import { nodeClock, nodeRandom } from '../../src/node/clock.ts';
 import { FolderSource } from '../../src/node/folder-source.ts';
 import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
 import { nodeSignatures } from '../../src/node/signatures.ts';
-import { createRepository, writeWhitelist } from '../../src/publish/create-repository.ts';
+import { createRepository } from '../../src/publish/create-repository.ts';
 import { FolderTree } from '../../src/publish/folder-tree.ts';
 import { loadKeys } from '../../src/publish/keys.ts';
 import { Publisher, type PublishResult } from '../../src/publish/publisher.ts';
@@ -32,6 +32,7 @@ import {
   RepositoryRegistry,
   type RepositorySettings,
 } from '../../src/publish/repository-settings.ts';
+import { writeWhitelist } from '../../src/publish/whitelist-writer.ts';
 import { FolderStorage } from '../../src/storage/folder-storage.ts';
 import { scratchFolder } from './scratch.ts';
 import { type Literal, makeTree } from './trees.ts';
@@ -91,7 +92,8 @@ export async function publishRepository(
     signWhitelist: async (clock, certificate = keys.certificate) => {
       const elsewhere = join(folder, 'whitelist');
       await new FolderStorage(elsewhere).create();
-      await writeWhitelist({ ...whole, storage: elsewhere }, { ...keys, certificate }, { ...PORTS, clock });
+      const signers = { masterKey: keys.masterKey, certificates: [certificate] };
+      await writeWhitelist({ ...whole, storage: elsewhere }, signers, { ...PORTS, clock });
       return readFileSync(join(elsewhere, WHITELIST_PATH));
     },
   };
@@ -117,7 +119,7 @@ export function openClient(
   const cache = options.cache ?? new MemoryCache(1e9);
   const objects = new Objects(servers, cache, PORTS);
   const publicKey = 'publicKey' in options ? options.publicKey : published.publicKey;
-  const keys = publicKey === undefined ? [] : importMasterKeys(nodeSignatures, publicKey);
+  const keys = publicKey === undefined ? [] : importPublicKeys(nodeSignatures, publicKey);
   const repository = new Repository(options.fqrn ?? published.fqrn, servers, objects, keys, {
     ...PORTS,
     clock: options.clock ?? nodeClock,

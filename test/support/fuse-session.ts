@@ -18,6 +18,7 @@ function emptyVfs(over: Partial<Vfs> = {}): Vfs {
     readdir: () => false,
     readlink: () => undefined,
     read: () => 0,
+    readsDirectly: () => false,
     getxattr: () => undefined,
     listxattr: () => [],
     statfs: () => ({ blockSizeBytes: 4096, blocks: 0, files: 0 }),

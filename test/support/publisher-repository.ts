@@ -17,7 +17,7 @@ import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
 import { nodeSignatures } from '../../src/node/signatures.ts';
 import { createKeys, type RepositoryKeys } from '../../src/publish/keys.ts';
-import { Publisher, type PublishTreeOptions, type PublishResult } from '../../src/publish/publisher.ts';
+import { Publisher, type PublishResult, type PublishTreeOptions } from '../../src/publish/publisher.ts';
 import { defaultSettings, type RepositorySettings } from '../../src/publish/repository-settings.ts';
 import { writeWhitelist } from '../../src/publish/whitelist-writer.ts';
 import { type Described, describeTree, readRepository } from './described-tree.ts';

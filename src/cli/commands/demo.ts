@@ -12,7 +12,7 @@ import { nodeHashing } from '../../node/hashing.ts';
 import { openRepository } from '../../node/repository-access.ts';
 import { createRepository } from '../../publish/create-repository.ts';
 import { FolderTree } from '../../publish/folder-tree.ts';
-import { keyPaths, loadKeys } from '../../publish/keys.ts';
+import { loadKeys, publicKeyFiles } from '../../publish/keys.ts';
 import { Publisher, type PublishResult } from '../../publish/publisher.ts';
 import { defaultSettings, RepositoryRegistry } from '../../publish/repository-settings.ts';
 import { RepositoryServer } from '../../server/repository-server.ts';
@@ -242,9 +242,9 @@ class Demo {
   }
 
   async #buildImage(): Promise<void> {
-    const keyFile = keyPaths(this.#registry.folderOf(FQRN), FQRN).publicKey;
+    const keyFiles = publicKeyFiles(this.#registry.folderOf(FQRN), FQRN);
     const access = openRepository(
-      { fqrn: FQRN, servers: [this.#storage], proxies: [], keyFiles: [keyFile] },
+      { fqrn: FQRN, servers: [this.#storage], proxies: [], keyFiles },
       { cacheFolder: undefined, cacheLimitBytes: MEMORY_BYTES, log: silentLog },
     );
     await withProgress(
@@ -256,7 +256,7 @@ class Demo {
           fqrn: FQRN,
           servers: [`http://${HOST_AS_SEEN_BY_GUEST}:${this.#port}/cvmfs/@fqrn@`],
           proxies: [],
-          keys: [readFileSync(keyFile)],
+          keys: keyFiles.map((file) => readFileSync(file)),
           output: this.#image,
           cacheFolder: join(defaultCacheFolder(), 'initrd'),
           onProgress: (what) => progress.update(() => what),

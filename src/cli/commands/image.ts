@@ -92,6 +92,7 @@ export async function buildImage(options: BuildOptions): Promise<ImageParts> {
           // A date is resolved now; the machine has no history to look it up in.
           rootHash: options.rootHash ?? (options.date === undefined ? undefined : snapshot.rootCatalog),
           keys: asMachine.keyFiles.map((file) => readFileSync(file)),
+          blacklists: (asMachine.blacklistFiles ?? []).map((file) => readFileSync(file)),
           output: options.output,
           cacheFolder: join(defaultCacheFolder(), 'initrd'),
           onProgress: (what) => progress.update(() => what),

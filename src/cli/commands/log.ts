@@ -4,6 +4,7 @@ import { withRepository } from '../read-repository.ts';
 import { addAddressOptions } from '../reader-options.ts';
 import { type AddressOptions, parseCount } from '../settings.ts';
 import { formatTime, type GlobalOptions, printResult } from '../terminal.ts';
+import { warnOfExpiry } from '../whitelist-warning.ts';
 
 type LogOptions = AddressOptions & GlobalOptions & { readonly count?: string };
 
@@ -20,9 +21,10 @@ export function configure(command: Command): void {
 async function log(source: string, options: LogOptions): Promise<void> {
   const count =
     options.count === undefined ? undefined : parseCount(options.count, 'a number of revisions', 1, 1e9);
-  const revisions = await withRepository(source, options, ({ repository }) =>
-    listRevisions(repository, count),
-  );
+  const { revisions, whitelist } = await withRepository(source, options, async ({ repository }) => ({
+    revisions: await listRevisions(repository, count),
+    whitelist: repository.whitelist,
+  }));
   const lines = revisions.map(({ revision, timestampSeconds, rootCatalog, tags, message }) =>
     [
       String(revision).padStart(6),
@@ -33,4 +35,5 @@ async function log(source: string, options: LogOptions): Promise<void> {
     ].join('  '),
   );
   printResult(options, revisions, lines.join('\n'));
+  warnOfExpiry(whitelist, options);
 }

@@ -7,6 +7,7 @@ import {
   entry,
   FORMAT,
   HASH,
+  insertEntry,
   keyOf,
   openCatalog,
   TABLES,
@@ -15,6 +16,7 @@ import {
 } from '../../../test/support/catalog-file.ts';
 import { ascii } from '../bytes/byte-string.ts';
 import { NULL_HASH } from '../content-hash.ts';
+import { pathKeyColumns } from '../path-key.ts';
 import { COUNTER_NAMES } from './counters.ts';
 
 const without = (statement: string, ...columns: string[]) =>
@@ -86,6 +88,7 @@ const LEGACY = {
 for (const [why, schema, sql] of [
   ['schema 1.0', '1.0', ''],
   ['schema 1.2', '1.2', ''],
+  ['schema 2.0', '2.0', ''],
   ['a catalog without a schema', '', "DELETE FROM properties WHERE key = 'schema'"],
 ] as const) {
   test(`CatalogReader reads ${why}: no hard links, owners, attributes, nanoseconds, chunks and counters`, () => {
@@ -108,9 +111,34 @@ for (const [why, schema, sql] of [
   });
 }
 
-for (const schema of ['2.6', '2.3', '2.1', '2.0', '3.0', '', 'newest']) {
-  test(`CatalogReader refuses schema ${JSON.stringify(schema)}`, () => {
-    assert.throws(() => openCatalog({ schema }), { ...UNSUPPORTED, message: /schema is ".*"/ });
+for (const schema of ['2.1', '2.3']) {
+  test(`CatalogReader reads schema ${schema}, with hard links, chunks and counters`, () => {
+    const tables = { catalog: without(TABLES.catalog, 'mtimens').replace(/\s*xattr BLOB,/, ''), bind: '' };
+    const file = entry('/a', { hardlinks: 2 ** 32 + 2, size: 30, flags: 68, uid: 7 });
+    const reader = openCatalog({
+      schema,
+      tables: { ...tables, nested: SIZELESS },
+      fill: (database) => {
+        insertEntry(database, file);
+        const insert = database.prepare(`INSERT INTO chunks VALUES (?, ?, ?, 10, X'${HASH}')`);
+        for (const offset of [0, 10, 20]) insert.run(...pathKeyColumns(keyOf('/a')), offset);
+      },
+      sql: "INSERT INTO statistics VALUES ('self_regular', 1)",
+    });
+    assert.ok(reader.find(keyOf('/a')));
+    const { linkCount, hardlinkGroup, uid, flags } = reader.row;
+    assert.deepEqual([linkCount, hardlinkGroup, uid], [2, 1, 7]);
+    assert.equal(reader.chunks(keyOf('/a'), 30, flags).length, 3);
+    assert.equal(reader.counters().self.regular, 1);
+  });
+}
+
+for (const schema of ['2.6', '3.0', '2.45', '', 'newest']) {
+  test(`CatalogReader refuses schema ${JSON.stringify(schema)}, and says so`, () => {
+    assert.throws(() => openCatalog({ schema }), {
+      ...UNSUPPORTED,
+      message: `Cannot open catalog: its schema is ${JSON.stringify(schema)}; those up to 2.5 are known`,
+    });
   });
 }
 

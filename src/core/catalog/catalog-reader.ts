@@ -367,23 +367,32 @@ function need(columns: ReadonlyMap<string, number>, table: string, name: string)
 }
 
 interface Schema {
-  /** Of the first generation, before 2.0: without hard links, owners, attributes, nanoseconds; perhaps without counters. */
+  /** Of before 2.4: perhaps without hard links, owners, chunks, counters; without attributes and nanoseconds. */
   readonly isLegacy: boolean;
   readonly revision: number;
 }
 
-/** Schemas before 2.0, 2.4 and 2.5 are read, newer revisions of 2.5 too. */
+/** Between the last of the old schemas, 2.3, and 2.4, with which hard links, chunks and counters have come to stay. */
+const FIRST_MODERN = 2.35;
+
+/** True for schemas that lack much: that of CernVM-FS 2.0, below 2.0, and those that lead from it to 2.4. */
+export function isLegacySchema(properties: ReadonlyMap<ByteString, ByteString>): boolean {
+  return Number(properties.get('schema' as ByteString) ?? '1.0') < FIRST_MODERN;
+}
+
+/** Schemas up to 2.5 are read, newer revisions of 2.5 too. Their columns say what they have. */
 function checkSchema(properties: ReadonlyMap<ByteString, ByteString>): Schema {
   const schema = properties.get('schema' as ByteString) ?? '1.0';
   // Written as a float by the reference, so it may be 2.4000000953674.
   const version = Number(schema);
-  if (version > 0 && version < 1.99) return { isLegacy: true, revision: 0 };
+  if (version > 0 && isLegacySchema(properties)) return { isLegacy: true, revision: 0 };
   if (Math.abs(version - 2.4) < 0.01 || Math.abs(version - 2.5) < 0.01) {
     return { isLegacy: false, revision: Number(properties.get('schema_revision' as ByteString) ?? '0') };
   }
   throw new ThimbleError(
     'UNSUPPORTED',
-    `Cannot open catalog: its schema is ${JSON.stringify(schema)}; those before 2.0, 2.4 and 2.5 are known`,
+    `Cannot open catalog: its schema is ${JSON.stringify(schema)}; those up to 2.5 are known`,
+    { hint: 'a newer version of thimble may know it' },
   );
 }
 

@@ -10,7 +10,7 @@ import { baseName, NO_PARENT, type PathKey, parentPath, pathKeyOf } from '../pat
 import type { Hashing } from '../ports.ts';
 import { SqliteDatabase } from '../sqlite/database.ts';
 import { S_IFMT, S_IFREG } from '../vfs.ts';
-import { CatalogReader, type CatalogRow, type NestedReference } from './catalog-reader.ts';
+import { CatalogReader, type CatalogRow, isLegacySchema, type NestedReference } from './catalog-reader.ts';
 import {
   type CheckedDirectory,
   DIRECTORY_RULES,
@@ -91,7 +91,19 @@ export function checkCatalog(
   }
 }
 
-/** Schemas before 2.0 are older than all revisions: without link counts, perhaps without counters. */
+/** What other catalogs have to agree with, without a check of its own. Throws FORMAT, LIMIT, UNSUPPORTED. */
+export function summarizeCatalog(
+  file: Bytes,
+  mountpoint: ByteString,
+  hashing: Hashing,
+): Pick<CatalogSummary, 'root' | 'statistics'> {
+  const database = SqliteDatabase.open(file);
+  const reader = new CatalogReader(database);
+  const root = reader.find(pathKeyOf(hashing, mountpoint)) ? factsOf(reader.row) : undefined;
+  return { root, statistics: readStatistics(database) };
+}
+
+/** Schemas before 2.4 are older than all revisions: perhaps without link counts and counters. */
 const LEGACY_REVISION = -1;
 
 interface PendingDirectory {
@@ -125,9 +137,8 @@ class CatalogWalk {
     this.#reader = reader;
     this.#expected = expected;
     this.#ports = ports;
-    const property = (key: string) => reader.properties.get(key as ByteString);
-    const isLegacy = Number(property('schema') ?? '1.0') < 2;
-    this.#schemaRevision = isLegacy ? LEGACY_REVISION : Number(property('schema_revision') ?? '0');
+    const revision = reader.properties.get('schema_revision' as ByteString) ?? '0';
+    this.#schemaRevision = isLegacySchema(reader.properties) ? LEGACY_REVISION : Number(revision);
   }
 
   check(sizeBytes: number): CatalogSummary {

@@ -125,7 +125,7 @@ export const ENTRY_RULES = {
 
 /** A directory after all of its entries in this catalog have been seen. */
 export interface CheckedDirectory {
-  /** Schemas before 2.0 have none. */
+  /** Those of before schema 2.4 say nothing. */
   readonly hasLinkCounts: boolean;
   readonly linkCount: number;
   readonly isNestedRoot: boolean;
