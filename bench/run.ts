@@ -10,9 +10,22 @@ export interface Benchmark {
 }
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
+  check: () => import('./check.ts'),
   fuse: () => import('./fuse.ts'),
   publish: () => import('./publish.ts'),
+  replicate: () => import('./replicate.ts'),
 };
+
+if (process.argv[2] === 'fuzz') {
+  // No figures but findings, and options of its own.
+  await (await import('./fuzz.ts')).runFuzz(process.argv.slice(3));
+  process.exit();
+}
+
+if (process.argv[2] === 'kill') {
+  await (await import('./kill.ts')).runKill(process.argv.slice(3));
+  process.exit();
+}
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
 const names = positionals.length === 0 ? Object.keys(BENCHMARKS) : positionals;

@@ -9,6 +9,9 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import pino from 'pino';
 import { ThimbleError } from '../core/errors.ts';
 import { isFqrn } from '../core/fqrn.ts';
+import { dnsResolver, GeoApi } from './geo-api.ts';
+import type { GeoDatabase } from './geo-database.ts';
+import { listRepositories, NO_METADATA, type ServerMetadata } from './server-info.ts';
 
 export interface ServedRepository {
   readonly fqrn: string;
@@ -22,6 +25,9 @@ export interface ServerOptions {
   readonly port: number;
   /** One JSON line a request goes here; `undefined` logs nothing. */
   readonly accessLog?: NodeJS.WritableStream | undefined;
+  /** Tells which server is nearest to whoever asks; without it, servers stay in the order of the question. */
+  readonly geoDatabase?: GeoDatabase | undefined;
+  readonly metadata?: ServerMetadata | undefined;
 }
 
 export interface ServerTotals {
@@ -31,16 +37,18 @@ export interface ServerTotals {
 
 const OBJECT_SECONDS = 3 * 24 * 3600;
 const MUTABLE_SECONDS = 61;
+const GEO_SECONDS = 300;
 
 /** `data/ab/<hex>[-algorithm][type]` and the files at the top; temporary files are not among them. */
 const OBJECT = /^data\/[0-9a-f]{2}\/[0-9a-f]{38}(-rmd160|-shake128)?[CHXMPL]?$/;
 const TOP =
-  /^\.cvmfs(published|whitelist|whitelist\.pkcs7|reflog|_master_replica|_last_snapshot|_is_snapshotting|_status\.json|alt-[0-9a-f]{40}(-rmd160|-shake128)?[CXHM])$/;
+  /^\.cvmfs(published|whitelist|whitelist\.pkcs7|reflog|_master_replica|_last_snapshot|_is_snapshotting|_partial_replication|_status\.json|alt-[0-9a-f]{40}(-rmd160|-shake128)?[CXHM])$/;
 
 export class RepositoryServer {
   readonly #app: FastifyInstance;
   readonly #options: ServerOptions;
   readonly #names: ReadonlySet<string>;
+  readonly #geo: GeoApi;
   readonly #registry = new Registry();
   readonly #requests: Counter<'repository' | 'status'>;
   readonly #bytes: Counter<'repository'>;
@@ -51,6 +59,10 @@ export class RepositoryServer {
   constructor(repositories: readonly ServedRepository[], options: ServerOptions) {
     this.#options = options;
     this.#names = new Set(repositories.map(({ fqrn }) => fqrn));
+    this.#geo = new GeoApi(options.geoDatabase, {
+      monotonicMs: () => performance.now(),
+      resolve: dnsResolver(),
+    });
     const registers = [this.#registry];
     this.#requests = new Counter({
       name: 'thimble_http_requests_total',
@@ -80,6 +92,7 @@ export class RepositoryServer {
       routerOptions: { ignoreDuplicateSlashes: false, ignoreTrailingSlash: false, caseSensitive: true },
     });
     for (const repository of repositories) this.#serve(repository);
+    this.#serveInfo(repositories);
     this.#app.get('/metrics', async (_, reply) => {
       reply.type(this.#registry.contentType);
       return this.#registry.metrics();
@@ -119,6 +132,7 @@ export class RepositoryServer {
     if (!isFqrn(fqrn))
       throw new ThimbleError('USAGE', `Cannot serve ${JSON.stringify(fqrn)}: it is not a repository name`);
     const prefix = `/cvmfs/${fqrn}/`;
+    this.#serveGeo(`${prefix}api/v1.0/geo/`);
     void this.#app.register(async (scope) => {
       await scope.register(fastifyStatic, {
         root: folder,
@@ -150,6 +164,38 @@ export class RepositoryServer {
         },
       });
     });
+  }
+
+  #serveGeo(prefix: string): void {
+    this.#app.get(`${prefix}*`, async (request, reply) => {
+      const header = (name: string) => [request.headers[name]].flat().at(-1);
+      reply.type('text/plain');
+      try {
+        const answer = await this.#geo.answer(request.url.slice(prefix.length), {
+          cloudflareAddress: header('cf-connecting-ip'),
+          forwardedFor: header('x-forwarded-for'),
+          // A socket for both kinds of addresses shows those of IPv4 in this form.
+          peerAddress: request.ip.replace(/^::ffff:/, ''),
+        });
+        return await reply.header('Cache-Control', `public, max-age=${GEO_SECONDS}`).send(answer);
+      } catch (error) {
+        if (!(error instanceof ThimbleError)) throw error;
+        return reply.code(400).send(`${error.message}\n`);
+      }
+    });
+  }
+
+  #serveInfo(repositories: readonly ServedRepository[]): void {
+    const files = {
+      'repositories.json': () => listRepositories(repositories),
+      'meta.json': () => this.#options.metadata ?? NO_METADATA,
+    };
+    for (const [name, content] of Object.entries(files)) {
+      this.#app.get(`/cvmfs/info/v1/${name}`, async (_, reply) => {
+        reply.header('Cache-Control', `public, max-age=${MUTABLE_SECONDS}`).type('application/json');
+        return `${JSON.stringify(content(), null, 2)}\n`;
+      });
+    }
   }
 
   #account(request: FastifyRequest, reply: FastifyReply, logger: pino.Logger | undefined): void {

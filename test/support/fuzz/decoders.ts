@@ -307,7 +307,7 @@ export const DECODERS: Readonly<Record<string, Decoder>> = {
     decode: (lines) => parseWhitelist(nodeHashing, samples.hashed(lines)),
     samples: [samples.WHITELIST],
   },
-  decodeHistory: { decode: readHistory, samples: [samples.HISTORY] },
+  decodeHistory: { decode: readHistory, samples: [samples.HISTORY], alsoRefuses: ['NOT_FOUND'] },
   CheckState: {
     decode: (bytes) => CheckState.decode(bytes, samples.CHECK_KIND, nodeHashing),
     samples: [samples.CHECK_STATE],
