@@ -5,11 +5,12 @@
 
 import { createHash } from 'node:crypto';
 import type { MountedSnapshot } from '../client/mounted-snapshot.ts';
-import { readFileContent, type WalkedEntry, walkSnapshot } from '../client/walk.ts';
+import { readFileContent, type WalkedEntry, type WalkOptions, walkSnapshot } from '../client/walk.ts';
 import { type ByteString, bytesOf } from '../core/bytes/byte-string.ts';
 import { decodeUtf8, displayBytes } from '../core/bytes/utf8.ts';
-import { type Compression, FLAG_EXTERNAL } from '../core/catalog/flags.ts';
+import { type Compression, FLAG_EXTERNAL, FLAG_HIDDEN } from '../core/catalog/flags.ts';
 import type { ContentHash } from '../core/content-hash.ts';
+import { errorCodeOf, messageOf } from '../core/errors.ts';
 import {
   type NodeId,
   S_IFBLK,
@@ -67,10 +68,16 @@ export interface DumpedEntry {
   readonly chunks?: readonly DumpedChunk[];
   /** The content is on an external server. */
   readonly external?: true;
+  /** Why nobody can read the content: it is stored in a way that this version does not know. */
+  readonly unreadable?: string;
   /** Content of the file, only on request. */
   readonly sha256?: string;
   /** A nested catalog takes over here. */
   readonly catalog?: ContentHash;
+  /** Another revision is here, with this root catalog. */
+  readonly bind?: ContentHash;
+  /** It is reached by name alone. */
+  readonly hidden?: true;
 }
 
 /** Which files are read for their SHA-256: none, those whose content is in the repository, or external ones too. */
@@ -80,12 +87,13 @@ export type DumpedContents = 'none' | 'own' | 'all';
 export async function* dumpEntries(
   mounted: MountedSnapshot,
   contents: DumpedContents,
+  options: WalkOptions = {},
 ): AsyncGenerator<DumpedEntry> {
   const groups = new Map<NodeId, number>();
-  for await (const entry of walkSnapshot(mounted)) {
+  for await (const entry of walkSnapshot(mounted, undefined, options)) {
     const described = describeEntry(mounted, entry, groups);
-    const isRead =
-      described.type === 'file' && contents !== 'none' && !(described.external && contents === 'own');
+    const canRead = described.type === 'file' && described.unreadable === undefined;
+    const isRead = canRead && contents !== 'none' && !(described.external && contents === 'own');
     yield isRead ? { ...described, sha256: await sha256Of(mounted, entry) } : described;
   }
 }
@@ -101,6 +109,7 @@ export function describeEntry(
   const kind = mode & S_IFMT;
   const isDevice = kind === S_IFCHR || kind === S_IFBLK;
   const catalog = kind === S_IFDIR ? vfs.nestedCatalogOf(node) : undefined;
+  const isHidden = (vfs.rowOf(node)!.flags & FLAG_HIDDEN) !== 0;
   return {
     ...textOrBase64('path', path === '' ? '/' : path),
     type: TYPES[kind] ?? 'unknown',
@@ -116,7 +125,8 @@ export function describeEntry(
     ...(isDevice ? { rdev: formatDevice(rdev) } : {}),
     ...describeXattrs(mounted, node),
     ...(kind === S_IFREG ? describeContent(mounted, node) : {}),
-    ...(catalog === undefined ? {} : { catalog }),
+    ...(catalog === undefined ? {} : { [vfs.isBindMountpoint(node) ? 'bind' : 'catalog']: catalog }),
+    ...(isHidden ? { hidden: true as const } : {}),
   };
 }
 
@@ -140,7 +150,16 @@ function describeXattrs({ vfs }: MountedSnapshot, node: NodeId): Partial<DumpedE
   return { xattrs_b64: Object.fromEntries(pairs) as Record<string, string> };
 }
 
-function describeContent({ vfs }: MountedSnapshot, node: NodeId): Partial<DumpedEntry> {
+function describeContent(mounted: MountedSnapshot, node: NodeId): Partial<DumpedEntry> {
+  try {
+    return describeStoredContent(mounted, node);
+  } catch (error) {
+    if (errorCodeOf(error) !== 'UNSUPPORTED') throw error;
+    return { unreadable: messageOf(error) };
+  }
+}
+
+function describeStoredContent({ vfs }: MountedSnapshot, node: NodeId): Partial<DumpedEntry> {
   const { hash, compression, flags } = vfs.rowOf(node)!;
   const chunks = vfs.chunksOf(node).map((chunk) => ({
     offset: chunk.offset,
@@ -191,8 +210,11 @@ export function formatEntry(entry: DumpedEntry): string {
     );
   }
   if (entry.external) fields.push('external');
+  if (entry.unreadable !== undefined) fields.push(`unreadable=${quote(entry.unreadable)}`);
   if (sha256 !== undefined) fields.push(`sha256=${sha256}`);
   if (catalog !== undefined) fields.push(`catalog=${catalog}`);
+  if (entry.bind !== undefined) fields.push(`bind=${entry.bind}`);
+  if (entry.hidden) fields.push('hidden');
   return fields.join(' ');
 }
 
@@ -210,7 +232,8 @@ function quote(text: string): string {
   return text.replace(/[ =]/g, (char) => `\\x${char.charCodeAt(0).toString(16)}`);
 }
 
-function textOrBase64(name: 'path' | 'target', bytes: string): Partial<DumpedEntry> {
+/** `path` or `target` where that is UTF-8, else `path_b64` or `target_b64`. */
+export function textOrBase64(name: 'path' | 'target', bytes: string): Partial<DumpedEntry> {
   const text = decodeUtf8(bytes);
   return text === undefined ? { [`${name}_b64`]: base64(bytesOf(bytes as never)) } : { [name]: text };
 }

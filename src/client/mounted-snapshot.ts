@@ -42,7 +42,7 @@ export class MountedSnapshot {
     this.vfs = new SnapshotVfs({
       hashing: options.hashing,
       cache: objects,
-      ...(options.variable === undefined ? {} : { variable: options.variable }),
+      variable: options.variable,
     });
   }
 

@@ -197,7 +197,7 @@ export class Objects {
 }
 
 /** zlib grows incompressible data by 5 bytes per 16 kB and a little; anything longer is not the object. */
-function storedLimit(sizeBytes: number): number {
+export function storedLimit(sizeBytes: number): number {
   return sizeBytes + Math.ceil(sizeBytes / 1000) + 64;
 }
 

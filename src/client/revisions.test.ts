@@ -9,7 +9,7 @@ import { FQRN, publisherRepository } from '../../test/support/publisher-reposito
 import { memoryScratch, scratchFolder } from '../../test/support/scratch.ts';
 import { type ContentHash, objectPath } from '../core/content-hash.ts';
 import { parseFqrn } from '../core/fqrn.ts';
-import { listRevisions, type Revision } from './revisions.ts';
+import { findRevision, listRevisions, type Revision } from './revisions.ts';
 
 /** Written by the reference: five releases, then a rollback to v2. */
 function golden(t: TestContext) {
@@ -66,4 +66,58 @@ test('listRevisions() gives a revision all its names, and their messages once', 
   assert.equal(newest.tags.at(-1), 'trunk');
   assert.deepEqual(newest.message.split('; ').sort(), ['first', 'tested']);
   assert.deepEqual([oldest?.revision, oldest?.tags, more], [0, ['trunk-previous'], []]);
+});
+
+const CATALOG_OF = async (repository: Parameters<typeof listRevisions>[0], revision: number) =>
+  (await listRevisions(repository)).find((one) => one.revision === revision)!.rootCatalog;
+
+for (const [revision, tag] of [
+  [6, 'v2'],
+  [5, undefined],
+  [2, 'v1'],
+] as const) {
+  test(`findRevision() finds revision ${revision}, ${tag === undefined ? 'which has no tag' : `which is ${tag}`}`, async (t) => {
+    const { repository } = golden(t);
+    const rootCatalog = await CATALOG_OF(repository, revision);
+    assert.deepEqual(await findRevision(repository, revision), { rootCatalog, revision, tag });
+  });
+}
+
+test('findRevision() goes back from catalog to catalog where histories are gone', async (t) => {
+  const { repository, storage } = golden(t);
+  const wanted = await CATALOG_OF(repository, 4);
+  const hash = '1836b2669ae0fae9d9249e433444fddfdc017bba' as ContentHash;
+  rmSync(join(storage, objectPath(hash, 'H')));
+  const again = golden(t);
+  rmSync(join(again.storage, objectPath(hash, 'H')));
+  assert.equal(
+    (await listRevisions(again.repository)).some(({ revision }) => revision === 4),
+    false,
+  );
+  assert.deepEqual(await findRevision(again.repository, 4), {
+    rootCatalog: wanted,
+    revision: 4,
+    tag: undefined,
+  });
+});
+
+test('findRevision() says which revisions there are when there is none of that number', async (t) => {
+  const { repository } = golden(t);
+  for (const revision of [7, 100]) {
+    await assert.rejects(findRevision(repository, revision), {
+      code: 'NOT_FOUND',
+      message: `Cannot find revision ${revision} of history.peer.test`,
+      hint: /1 to 6$/,
+    });
+  }
+});
+
+test('findRevision() stops where a catalog on the way is gone', async (t) => {
+  const { repository, storage } = golden(t);
+  const above = await CATALOG_OF(repository, 5);
+  const again = golden(t);
+  rmSync(join(again.storage, objectPath('1836b2669ae0fae9d9249e433444fddfdc017bba' as ContentHash, 'H')));
+  rmSync(join(again.storage, objectPath(above, 'C')));
+  await assert.rejects(findRevision(again.repository, 4), { code: 'NOT_FOUND' });
+  assert.ok(storage !== again.storage);
 });

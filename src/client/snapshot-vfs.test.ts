@@ -164,6 +164,12 @@ test('lookup() goes to the parent by "..", across catalogs too, and stays by "."
   }
 });
 
+test('lookup() does not find files by ".": overlayfs would take them for stale later', async () => {
+  const bench = await openVfs();
+  const { node } = (await bench.find('/a.txt'))!;
+  assert.equal(await bench.settle(() => bench.vfs.lookup(node, Buffer.from('.'))), undefined);
+});
+
 test('readdir() lists every entry once, without "." and ".."', async () => {
   const bench = await openVfs();
   assert.deepEqual((await list(bench, ROOT_NODE)).sort(), [

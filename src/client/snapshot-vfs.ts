@@ -9,7 +9,12 @@ import { type ByteString, type Bytes, byteStringOf, bytesOf } from '../core/byte
 import { displayBytes } from '../core/bytes/utf8.ts';
 import type { CatalogReader, CatalogRow, NestedReference } from '../core/catalog/catalog-reader.ts';
 import { entriesOf } from '../core/catalog/counters.ts';
-import { FLAG_BIND_MOUNTPOINT, FLAG_HIDDEN, FLAG_NESTED_MOUNTPOINT } from '../core/catalog/flags.ts';
+import {
+  FLAG_BIND_MOUNTPOINT,
+  FLAG_DIRECT_IO,
+  FLAG_HIDDEN,
+  FLAG_NESTED_MOUNTPOINT,
+} from '../core/catalog/flags.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { assert, ThimbleError } from '../core/errors.ts';
 import { type PathKey, pathKeyOf, pathKeyOfDigest } from '../core/path-key.ts';
@@ -36,8 +41,8 @@ import { chunkAt, type StoredChunk, type StoredFile, storedFileOf } from './stor
 export interface SnapshotVfsOptions {
   readonly hashing: Hashing;
   readonly cache: Pick<ObjectCache, 'read'>;
-  /** Values for `$(NAME)` in symlinks. */
-  readonly variable?: (name: string) => ByteString | undefined;
+  /** Values for `$(NAME)` in symlinks; `undefined` shows symlinks as they were published. */
+  readonly variable?: ((name: string) => ByteString | undefined) | undefined;
 }
 
 /** A catalog to attach, as one thread hands it to another. */
@@ -80,7 +85,7 @@ const MAX_PATH_BYTES = 64 * 1024;
 export class SnapshotVfs implements Vfs {
   readonly #hashing: Hashing;
   readonly #cache: Pick<ObjectCache, 'read'>;
-  readonly #variable: (name: string) => ByteString | undefined;
+  readonly #variable: ((name: string) => ByteString | undefined) | undefined;
   readonly #slots: Slot[] = [];
   readonly #slotOfNode = new Map<NodeId, Slot>();
   readonly #inodeHighs = new Set<number>();
@@ -105,7 +110,7 @@ export class SnapshotVfs implements Vfs {
   constructor(options: SnapshotVfsOptions) {
     this.#hashing = options.hashing;
     this.#cache = options.cache;
-    this.#variable = options.variable ?? (() => undefined);
+    this.#variable = options.variable;
   }
 
   /** Catalogs attached so far. */
@@ -151,6 +156,8 @@ export class SnapshotVfs implements Vfs {
 
   lookup(parent: NodeId, name: Bytes): Attributes | undefined | NotYet {
     const directory = this.#directory(parent);
+    // Not for files: what Linux makes of a file handle alone it takes for stale when it comes by again (since 6.16), and
+    // overlayfs passes that on as ESTALE. It does well without.
     if (directory === undefined || directory instanceof NotYet) return directory;
     // Only for file handles: NFS and overlayfs find their way back by these.
     if (name[0] === 0x2e && name.length === 1) return this.getattr(parent);
@@ -173,13 +180,14 @@ export class SnapshotVfs implements Vfs {
     return slot === undefined ? undefined : this.#show(slot, slot.reader.row);
   }
 
-  readdir(node: NodeId, afterCookie: number, visit: DirectoryVisitor): boolean | NotYet {
+  /** With `withHidden`, also what is reached by name alone. */
+  readdir(node: NodeId, afterCookie: number, visit: DirectoryVisitor, withHidden = false): boolean | NotYet {
     const directory = this.#directory(node);
     if (directory === undefined) return false;
     if (directory instanceof NotYet) return directory;
     const { slot, key } = directory;
     slot.reader.children(key, afterCookie, (row) => {
-      if ((row.flags & FLAG_HIDDEN) !== 0) return true;
+      if ((row.flags & FLAG_HIDDEN) !== 0 && !withHidden) return true;
       const { record, rowid, nameStart, nameLength } = row;
       if (!isFileName(record.bytes, nameStart, nameLength)) {
         const name = JSON.stringify(displayBytes(row.name));
@@ -193,7 +201,7 @@ export class SnapshotVfs implements Vfs {
   readlink(node: NodeId): ByteString | undefined {
     const row = this.#seek(node)?.reader.row;
     if (row === undefined || (row.mode & S_IFMT) !== S_IFLNK) return undefined;
-    return expandSymlink(row.symlink, this.#variable);
+    return this.#target(row);
   }
 
   read(node: NodeId, offset: number, length: number, into: Bytes, at: number): number | NotYet {
@@ -216,6 +224,11 @@ export class SnapshotVfs implements Vfs {
       filled += count;
     }
     return filled;
+  }
+
+  readsDirectly(node: NodeId): boolean {
+    const row = this.#seek(node)?.reader.row;
+    return row !== undefined && (row.flags & FLAG_DIRECT_IO) !== 0;
   }
 
   getxattr(node: NodeId, name: ByteString): Bytes | undefined {
@@ -243,6 +256,11 @@ export class SnapshotVfs implements Vfs {
   /** The catalog row behind a node, valid until the next call; `undefined` if there is no such node. */
   rowOf(node: NodeId): CatalogRow | undefined {
     return this.#seek(node)?.reader.row;
+  }
+
+  /** True where the root catalog of another revision takes over. */
+  isBindMountpoint(node: NodeId): boolean {
+    return ((this.rowOf(node)?.flags ?? 0) & FLAG_BIND_MOUNTPOINT) !== 0;
   }
 
   /** The pieces that a file is stored in: its chunks, or one object. Throws as `read` does. */
@@ -297,7 +315,7 @@ export class SnapshotVfs implements Vfs {
         attributes.sizeBytes = row.sizeBytes;
         break;
       case S_IFLNK:
-        attributes.sizeBytes = expandSymlink(row.symlink, this.#variable).length;
+        attributes.sizeBytes = this.#target(row).length;
         break;
       case S_IFCHR:
       case S_IFBLK:
@@ -306,6 +324,10 @@ export class SnapshotVfs implements Vfs {
         break;
     }
     return attributes;
+  }
+
+  #target({ symlink }: CatalogRow): ByteString {
+    return this.#variable === undefined ? symlink : expandSymlink(symlink, this.#variable);
   }
 
   /** The member of a hard-link group that stands for all of them: the one with the lowest row id in its directory. */

@@ -124,3 +124,40 @@ for (const [what, head, sizeBytes] of [
     assert.equal(server.connections, 1);
   });
 }
+
+/** Answers HEAD with a status, GET with what a server makes of the range. */
+async function sourceWithoutHead(t: Parameters<typeof sourceThatGets>[0], status: number, onGet: string) {
+  return sourceThatGets(t, (socket, request) => {
+    const isHead = request.startsWith('HEAD');
+    socket.write(isHead ? `HTTP/1.1 ${status} no\r\nContent-Length: 9\r\n\r\n` : onGet);
+  });
+}
+
+for (const [what, onGet, sizeBytes] of [
+  ['a part', 'HTTP/1.1 206 part\r\nContent-Length: 1\r\nContent-Range: bytes 0-0/1000\r\n\r\nx', 1000],
+  ['a part of who knows what', 'HTTP/1.1 206 part\r\nContent-Length: 1\r\n\r\nx', undefined],
+  ['all of it', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole', 5],
+  ['an empty file', 'HTTP/1.1 416 no\r\nContent-Length: 0\r\nContent-Range: bytes */0\r\n\r\n', 0],
+] as const) {
+  for (const status of [405, 501]) {
+    test(`HttpSource asks a server that refuses HEAD with ${status} for the first byte, and gets ${what}`, async (t) => {
+      const { server, source } = await sourceWithoutHead(t, status, onGet);
+      for (let i = 0; i < 2; i++) {
+        const file = await source.open('a', { ...openOptions(), headOnly: true });
+        assert.equal(file.sizeBytes, sizeBytes);
+        assert.equal(await file.next(), undefined);
+        file.close();
+      }
+      const lines = server.requests.map((request) => request.split(' ')[0]);
+      assert.deepEqual(lines, ['HEAD', 'GET', 'GET'], 'HEAD is tried once');
+      assert.match(server.requests[1]!, /\r\nRange: bytes=0-0(\r\n|$)/);
+    });
+  }
+}
+
+test('HttpSource says NOT_FOUND for what a server without HEAD does not have, and NETWORK for other failures', async (t) => {
+  const missing = await sourceWithoutHead(t, 405, 'HTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n');
+  await assert.rejects(missing.source.open('a', { ...openOptions(), headOnly: true }), { code: 'NOT_FOUND' });
+  const failing = await sourceWithoutHead(t, 403, 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+  await assert.rejects(failing.source.open('a', { ...openOptions(), headOnly: true }), { code: 'NETWORK' });
+});

@@ -3,7 +3,7 @@
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { ByteRange } from '../core/vfs.ts';
-import type { HttpClient } from './http/http-client.ts';
+import type { HttpClient, HttpResponse } from './http/http-client.ts';
 import { type HttpUrl, parseHttpUrl } from './http/url.ts';
 
 export interface SourceFile {
@@ -37,6 +37,7 @@ export class HttpSource implements Source {
   readonly #client: HttpClient;
   readonly #server: HttpUrl;
   readonly #proxy: HttpUrl | undefined;
+  #refusesHead = false;
 
   /** Throws USAGE for addresses that are none. */
   constructor(client: HttpClient, server: string, proxy?: string) {
@@ -53,20 +54,56 @@ export class HttpSource implements Source {
   }
 
   async open(path: string, options: OpenOptions): Promise<SourceFile> {
+    const { range, headOnly } = options;
+    if (headOnly === true) return this.#probe(path, options);
+    const response = await this.#send('GET', path, options);
+    if (response.status === (range === undefined ? 200 : 206)) return response;
+    return this.#refuse(path, response);
+  }
+
+  /** By HEAD; a server that does not know it is asked for the first byte. */
+  async #probe(path: string, options: OpenOptions): Promise<SourceFile> {
+    if (!this.#refusesHead) {
+      const response = await this.#send('HEAD', path, options);
+      if (response.status === 200) return response;
+      this.#refusesHead = HEAD_REFUSED.has(response.status);
+      if (!this.#refusesHead) return this.#refuse(path, response);
+      response.close();
+    }
+    const response = await this.#send('GET', path, { ...options, range: { offset: 0, length: 1 } });
+    const { status, sizeBytes, headers } = response;
+    // A server may send all of it; an empty file has no first byte.
+    if (status !== 200 && status !== 206 && status !== 416) return this.#refuse(path, response);
+    const whole = /^bytes (?:0-0|\*)\/([0-9]{1,15})$/.exec(headers.get('content-range') ?? '')?.[1];
+    // A connection whose response was read to its end can be used again.
+    if (status === 206 && sizeBytes === 1) while ((await response.next()) !== undefined);
+    response.close();
+    return {
+      ...NOTHING_TO_READ,
+      sizeBytes: status === 200 ? sizeBytes : whole === undefined ? undefined : Number(whole),
+    };
+  }
+
+  #send(
+    method: 'GET' | 'HEAD',
+    path: string,
+    { range, noCache, deadlineMs }: OpenOptions,
+  ): Promise<HttpResponse> {
     const server = this.#server;
-    const { range } = options;
-    const response = await this.#client.send({
-      method: options.headOnly === true ? 'HEAD' : 'GET',
+    return this.#client.send({
+      method,
       target: (this.#proxy ?? server).target,
       authority: server.authority,
       resource: this.#proxy === undefined ? `${server.path}/${path}` : `${server.text}/${path}`,
       headers: {
-        ...(options.noCache ? { 'Cache-Control': 'no-cache', Pragma: 'no-cache' } : {}),
+        ...(noCache ? { 'Cache-Control': 'no-cache', Pragma: 'no-cache' } : {}),
         ...(range === undefined ? {} : { Range: `bytes=${range.offset}-${range.offset + range.length - 1}` }),
       },
-      deadlineMs: options.deadlineMs,
+      deadlineMs,
     });
-    if (response.status === (range === undefined ? 200 : 206)) return response;
+  }
+
+  #refuse(path: string, response: HttpResponse): never {
     response.close();
     throw new ThimbleError(
       // Anything but a clear "it is not here" may pass: a busy server, a proxy without a route.
@@ -76,3 +113,7 @@ export class HttpSource implements Source {
     );
   }
 }
+
+/** Method Not Allowed, Not Implemented. */
+const HEAD_REFUSED: ReadonlySet<number> = new Set([405, 501]);
+const NOTHING_TO_READ = { next: async () => undefined, close: () => {} };

@@ -2,7 +2,15 @@
 
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { byteStringOf, bytesOf, compareByteStrings } from '../core/bytes/byte-string.ts';
-import { type Attributes, type NodeId, NotYet, ROOT_NODE, S_IFDIR, S_IFMT } from '../core/vfs.ts';
+import {
+  type Attributes,
+  type DirectoryVisitor,
+  type NodeId,
+  NotYet,
+  ROOT_NODE,
+  S_IFDIR,
+  S_IFMT,
+} from '../core/vfs.ts';
 import type { MountedSnapshot } from './mounted-snapshot.ts';
 
 export interface WalkedEntry {
@@ -13,19 +21,34 @@ export interface WalkedEntry {
   readonly attributes: Readonly<Attributes>;
 }
 
-/** Visits every entry once, parents before children, siblings in byte order; hidden entries are left out. */
+export interface WalkOptions {
+  /** Also what is reached by name alone, such as `/.cvmfs`. */
+  readonly withHidden?: boolean;
+  /** Also what is below bind mount points: other revisions. Those within them are not followed once more. */
+  readonly withBindMounts?: boolean;
+}
+
+/**
+ * Visits every entry once, parents before children, siblings in byte order. Of a bind mount point, the directory alone is
+ * visited where nothing else is asked for: what is below is another tree, in which there may be more of them.
+ */
 export async function* walkSnapshot(
   mounted: MountedSnapshot,
   from: WalkedEntry = rootOf(mounted),
+  { withHidden = false, withBindMounts = false }: WalkOptions = {},
 ): AsyncGenerator<WalkedEntry> {
-  const pending = [from];
-  for (let entry = pending.pop(); entry !== undefined; entry = pending.pop()) {
+  const pending = [{ entry: from, isElsewhere: false }];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const { entry } = next;
     yield entry;
     if ((entry.attributes.mode & S_IFMT) !== S_IFDIR) continue;
-    const children = await listDirectory(mounted, entry);
+    const isBind = mounted.vfs.isBindMountpoint(entry.node);
+    if (isBind && (next.isElsewhere || !withBindMounts)) continue;
+    const isElsewhere = next.isElsewhere || isBind;
+    const children = await listDirectory(mounted, entry, withHidden);
     // The stack gives the last one first.
     children.sort((a, b) => compareByteStrings(b.path, a.path));
-    for (const child of children) pending.push(child);
+    for (const child of children) pending.push({ entry: child, isElsewhere });
   }
 }
 
@@ -33,15 +56,17 @@ export async function* walkSnapshot(
 export async function listDirectory(
   mounted: MountedSnapshot,
   directory: WalkedEntry,
+  withHidden = false,
 ): Promise<WalkedEntry[]> {
   for (;;) {
     const children: WalkedEntry[] = [];
-    const answer = mounted.vfs.readdir(directory.node, 0, (bytes, start, length, attributes) => {
+    const visit: DirectoryVisitor = (bytes, start, length, attributes) => {
       const name = byteStringOf(bytes, start, start + length);
       const path = `${directory.path}/${name}` as ByteString;
       children.push({ path, node: attributes.node, attributes: { ...attributes } });
       return true;
-    });
+    };
+    const answer = mounted.vfs.readdir(directory.node, 0, visit, withHidden);
     if (!(answer instanceof NotYet)) return children;
     await mounted.fulfil(answer.need);
   }

@@ -142,6 +142,18 @@ export const FuseInitOut = struct('fuse_init_out', {
   unused5: u32,
 }); // 64 bytes
 
+export const FOPEN_DIRECT_IO = 1 << 0;
+/** What is in the page cache stays there. */
+export const FOPEN_KEEP_CACHE = 1 << 1;
+/** Since 7.35; older kernels ask with FLUSH, once. */
+export const FOPEN_NOFLUSH = 1 << 5;
+
+export const FuseOpenOut = struct('fuse_open_out', {
+  fh: u64,
+  openFlags: u32, // FOPEN_*
+  backingId: u32,
+}); // 16 bytes
+
 export const FuseReadIn = struct('fuse_read_in', {
   fh: u64,
   offset: u64,

@@ -12,6 +12,7 @@ import {
   request,
   sessionOf,
   sized,
+  tableReply,
   UNIQUE,
   u32,
 } from '../../test/support/fuse-session.ts';
@@ -119,6 +120,18 @@ for (const [name, error] of Object.entries(WITH_FIXED_ERROR)) {
     assert.deepEqual([actual, body.length], [error, 0]);
   });
 }
+
+test('OPEN is answered for real with direct I/O: past the page cache for files that ask for it, not for others', () => {
+  const session = sessionOf({ readsDirectly: (node) => node === 5 }, { directIo: true });
+  for (const [node, flags] of [
+    [5n, abi.FOPEN_DIRECT_IO],
+    [6n, abi.FOPEN_KEEP_CACHE],
+  ] as const) {
+    const { error, bytes } = ask(session, abi.FUSE_OPEN, new Uint8Array(8), node);
+    assert.equal(error, 0);
+    assert.deepEqual(bytes, tableReply(abi.FuseOpenOut.encode({ openFlags: flags | abi.FOPEN_NOFLUSH })));
+  }
+});
 
 test('every opcode of the protocol has an operation of its name', () => {
   const opcodes = Object.entries(abi).filter(

@@ -53,6 +53,11 @@ export interface SessionOptions {
    * and all other attributes are gone.
    */
   readonly withoutXattrs?: boolean;
+  /**
+   * Files that ask for it are read past the page cache. Costs a request for every file that is opened: otherwise OPEN is
+   * answered with ENOSYS once, after which the kernel never asks again (docs/adr/0009-direct-io.md).
+   */
+  readonly directIo?: boolean;
   readonly log?: Log;
 }
 
@@ -206,6 +211,13 @@ export class FuseSession {
     // The kernel has room for this much, and refuses the whole reply if it is longer.
     if (target.length > MAX_TARGET_BYTES) return this.#fail(errno.ENAMETOOLONG);
     return this.#byteString(target);
+  }
+
+  open(): number {
+    if (!this.#options.directIo) return this.#fail(errno.ENOSYS);
+    const how = this.#vfs.readsDirectly(this.#node) ? abi.FOPEN_DIRECT_IO : abi.FOPEN_KEEP_CACHE;
+    this.#reply.set(abi.FuseOpenOut.encode({ openFlags: how | abi.FOPEN_NOFLUSH }), OUT_HEADER);
+    return this.#ok(abi.FuseOpenOut.size);
   }
 
   read(body: number): number {
@@ -442,10 +454,10 @@ export const OPERATIONS: readonly (Operation | undefined)[] = table([
   ],
   [abi.FUSE_LISTXATTR, 'LISTXATTR', abi.FuseGetxattrIn.size, (session, body) => session.listxattr(body)],
   [abi.FUSE_STATFS, 'STATFS', 0, (session) => session.statfs()],
-  // Nodes are positions in catalogs: there is nothing to forget, open or release.
+  // Nodes are positions in catalogs: there is nothing to forget or release.
   [abi.FUSE_FORGET, 'FORGET', 0, nothing],
   [abi.FUSE_BATCH_FORGET, 'BATCH_FORGET', 0, nothing],
-  [abi.FUSE_OPEN, 'OPEN', 0, neverAskAgain],
+  [abi.FUSE_OPEN, 'OPEN', 0, (session) => session.open()],
   [abi.FUSE_OPENDIR, 'OPENDIR', 0, neverAskAgain],
   [abi.FUSE_FLUSH, 'FLUSH', 0, neverAskAgain],
   [abi.FUSE_ACCESS, 'ACCESS', 0, neverAskAgain],

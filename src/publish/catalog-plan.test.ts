@@ -7,7 +7,6 @@ import { entry } from '../../test/support/memory-tree.ts';
 import type { TreeEntry } from '../core/tree.ts';
 import { type CatalogPlan, planCatalogs, type SplitLimits } from './catalog-plan.ts';
 
-
 const EMPTY = whole(0);
 const NEVER: SplitLimits = { maxEntries: 1_000_000, minEntries: 1 };
 
@@ -41,7 +40,14 @@ test('a tree without markers is one catalog', async () => {
 });
 
 test('siblings stand together in byte order, before what is below them', async () => {
-  const { nodes } = await plan([entry('/b'), file('/b/2'), file('/b/1'), entry('/a'), file('/a/z'), file('/a.x')]);
+  const { nodes } = await plan([
+    entry('/b'),
+    file('/b/2'),
+    file('/b/1'),
+    entry('/a'),
+    file('/a/z'),
+    file('/a.x'),
+  ]);
   assert.deepEqual(
     nodes.map(({ path }) => path),
     ['/a', '/a.x', '/b', '/a/z', '/b/1', '/b/2'],
@@ -127,7 +133,11 @@ test('a tree with exactly as many entries as a catalog may have is not split', a
 test('a folder that was split off still counts as one entry of what is left', async () => {
   // 11 entries; without the 5 below /a there are 6, one more than half of the limit.
   const entries = [entry('/a'), ...files('/a', 5), entry('/b'), ...files('/b', 3)];
-  assert.deepEqual(catalogsOf(await plan(entries, { maxEntries: 10, minEntries: 1 })), { '': 3, '/a': 8, '/b': 6 });
+  assert.deepEqual(catalogsOf(await plan(entries, { maxEntries: 10, minEntries: 1 })), {
+    '': 3,
+    '/a': 8,
+    '/b': 6,
+  });
 });
 
 test('no folder with fewer entries than the minimum becomes a catalog', async () => {

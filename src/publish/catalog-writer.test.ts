@@ -165,7 +165,10 @@ const KINDS = [
 ];
 for (const { what, one, content, flags, size, hash, symlink } of KINDS) {
   test(`${what} has flags ${flags} and size ${size}`, async (t) => {
-    const database = encode(t, (await contentsOf([one], content === undefined ? {} : { '/x': content })).get('')!);
+    const database = encode(
+      t,
+      (await contentsOf([one], content === undefined ? {} : { '/x': content })).get('')!,
+    );
     const row = database
       .prepare(
         "SELECT mode, flags, size, hash, CAST(symlink AS BLOB) AS symlink, hardlinks, typeof(symlink) AS type FROM catalog WHERE name = 'x'",

@@ -41,7 +41,10 @@ test('the root keeps the attributes that are given for it', async () => {
 });
 
 test('folders that an archive leaves out are made up, and take their attributes when these come later', async () => {
-  const draft = await draftOf(entry('/a/b/c', { content: 'x', mtimeSeconds: 7, uid: 9 }), entry('/a', { uid: 3 }));
+  const draft = await draftOf(
+    entry('/a/b/c', { content: 'x', mtimeSeconds: 7, uid: 9 }),
+    entry('/a', { uid: 3 }),
+  );
   assert.deepEqual(pathsOf(draft.root), ['', '/a', '/a/b', '/a/b/c']);
   assert.equal(nodeAt(draft, '/a')!.metadata.uid, 3);
   const made = nodeAt(draft, '/a/b')!.metadata;

@@ -5,10 +5,13 @@ import { decodeReflog, REFERENCE_TYPES, type Reference, type ReferenceType } fro
 import { encodeDatabase } from './sqlite-file.ts';
 
 export interface ReflogChange {
-  /** Those that are there already keep their time. */
-  readonly added?: readonly { readonly hash: ContentHash; readonly type: ReferenceType }[];
+  /** Those that are there already keep their time; others get that of the change, unless they have one. */
+  readonly added?: readonly {
+    readonly hash: ContentHash;
+    readonly type: ReferenceType;
+    readonly timestampSeconds?: number;
+  }[];
   readonly removed?: readonly Pick<Reference, 'hash'>[];
-  /** Of what is added. */
   readonly timestampSeconds: number;
 }
 
@@ -35,7 +38,9 @@ export function encodeReflog(
       const remove = database.prepare('DELETE FROM refs WHERE hash = ?');
       for (const { hash } of removed) remove.run(hash);
       const insert = database.prepare('INSERT OR IGNORE INTO refs VALUES (?, ?, ?)');
-      for (const { hash, type } of added) insert.run(hash, REFERENCE_TYPES.indexOf(type), timestampSeconds);
+      for (const one of added) {
+        insert.run(one.hash, REFERENCE_TYPES.indexOf(one.type), one.timestampSeconds ?? timestampSeconds);
+      }
     },
     existing,
   );

@@ -1,13 +1,12 @@
-import { spawn } from 'node:child_process';
-import { closeSync, openSync, statSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
-import { type ErrorCode, errorCodeOf, messageOf, ThimbleError } from '../../core/errors.ts';
+import { ThimbleError } from '../../core/errors.ts';
 import { findMount, MOUNT_TYPE, unmountFuse } from '../../node/fuse-mount.ts';
 import { lineLog } from '../../node/log.ts';
-import { makeFolder } from '../../node/make-folder.ts';
 import { openRepository } from '../../node/repository-access.ts';
 import { mountSnapshot } from '../../node/snapshot-mount.ts';
+import { startBackground, tellFailed, tellStarted } from '../background.ts';
 import { addContentOptions, type ContentOptions, selectionOf, symlinkVariables } from '../reader-options.ts';
 import { defaultCacheFolder, parseCount, parseSize, resolveAddress } from '../settings.ts';
 import { printResult } from '../terminal.ts';
@@ -17,22 +16,13 @@ interface MountCommandOptions extends ContentOptions {
   readonly cacheSize: string;
   readonly suid?: boolean;
   readonly dev?: boolean;
+  readonly directIo?: boolean;
   readonly deadline: string;
   readonly foreground?: boolean;
   readonly log?: string;
 }
 
 const MAX_DEADLINE_SECONDS = 24 * 3600;
-
-/** What the background process tells the one that started it. */
-type StartMessage =
-  | { readonly kind: 'ready'; readonly result: MountResult }
-  | {
-      readonly kind: 'failed';
-      readonly code: ErrorCode;
-      readonly message: string;
-      readonly hint: string | undefined;
-    };
 
 interface MountResult {
   readonly fqrn: string;
@@ -54,6 +44,7 @@ export function configure(command: Command): void {
     .option('--deadline <seconds>', 'how long a read may wait for servers before it fails', '30')
     .option('--suid', 'honour set-user-id bits and file capabilities')
     .option('--dev', 'honour device nodes')
+    .option('--direct-io', 'read files past the page cache that are flagged so; opening gets slower')
     .option('--foreground', 'stay in the foreground, log to standard error')
     .option('--log <file>', 'log of the background process (default: thimble.log beside the cache)')
     .addHelpText(
@@ -88,6 +79,7 @@ async function serveMount(source: string, folder: string, options: MountCommandO
       name: address.fqrn,
       suid: options.suid ?? false,
       dev: options.dev ?? false,
+      directIo: options.directIo ?? false,
       workerFile: new URL('../mount-worker.ts', import.meta.url),
       cacheFolder,
       variables,
@@ -98,14 +90,13 @@ async function serveMount(source: string, folder: string, options: MountCommandO
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(signal, () => log.info('signal ignored, unmount to end', { signal }));
     }
-    tell({ kind: 'ready', result });
+    tellStarted(result);
     if (process.send === undefined) printResult(options, result, describe(result));
     await server.closed;
     access.close();
     log.info('unmounted', { folder, ...server.statistics() });
   } catch (error) {
-    const hint = error instanceof ThimbleError ? error.hint : undefined;
-    tell({ kind: 'failed', code: errorCodeOf(error), message: messageOf(error), hint });
+    tellFailed(error);
     throw error;
   }
 }
@@ -114,33 +105,9 @@ async function startInBackground(options: MountCommandOptions): Promise<void> {
   const logFile =
     options.log ??
     join(options.cache && options.cache !== 'none' ? options.cache : defaultCacheFolder(), 'thimble.log');
-  const log = openLog(logFile);
-  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1), '--foreground'], {
-    detached: true,
-    stdio: ['ignore', log, log, 'ipc'],
-  });
-  closeSync(log);
-  const message = await new Promise<StartMessage>((resolve, reject) => {
-    child.once('message', (received) => resolve(received as StartMessage));
-    child.once('error', reject);
-    // After its last message, unlike `exit`.
-    child.once('disconnect', () =>
-      reject(
-        new ThimbleError('INTERNAL', 'The mount process ended before it was ready', {
-          hint: `see ${logFile}`,
-        }),
-      ),
-    );
-  });
-  child.disconnect();
-  child.unref();
-  if (message.kind === 'failed')
-    throw new ThimbleError(message.code, message.message, { hint: message.hint });
-  printResult(options, message.result, describe(message.result));
-}
-
-function tell(message: StartMessage): void {
-  process.send?.(message);
+  const args = [...process.argv.slice(1), '--foreground'];
+  const result = await startBackground<MountResult>(args, logFile);
+  printResult(options, result, describe(result));
 }
 
 function describe({ fqrn, folder, revision, tag, rootCatalog }: MountResult): string {
@@ -170,17 +137,5 @@ function isDead(mountpoint: string): boolean {
     return false;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOTCONN';
-  }
-}
-
-function openLog(path: string): number {
-  try {
-    makeFolder(dirname(path));
-    return openSync(path, 'a');
-  } catch (error) {
-    throw new ThimbleError('STORAGE', `Cannot write log file ${path}`, {
-      hint: 'give another with --log',
-      cause: error,
-    });
   }
 }
