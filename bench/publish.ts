@@ -33,7 +33,7 @@ const WANTED_FILES = 30_000;
 const WANTED_BYTES = 600e6;
 const SOURCES = ['/usr/bin', '/usr/share', '/usr/lib', '/usr/include', '/usr/sbin', '/usr/local'];
 
-const main = new URL('../src/cli/main.ts', import.meta.url).pathname;
+const launcher = new URL('../thimble', import.meta.url).pathname;
 
 const NAME = 'bench.example.org';
 
@@ -120,7 +120,7 @@ async function publishTransactions(
       changed.push(await measured([...config, '--json', 'publish', NAME]));
     }
   } finally {
-    spawnSync(process.execPath, [main, ...config, 'abort', NAME, '--force']);
+    spawnSync(launcher, [...config, 'abort', NAME, '--force']);
     rmSync(scratch, { recursive: true });
   }
   return { manyOneChangedSeconds: median(changed) };
@@ -201,7 +201,7 @@ function copyTree(target: string): { files: number; bytes: number } {
 }
 
 function thimble(args: readonly string[]): void {
-  const result = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
+  const result = spawnSync(launcher, args, { encoding: 'utf8' });
   if (result.status !== 0) throw new Error(result.stderr);
 }
 
@@ -215,7 +215,7 @@ interface Measured {
 async function measured(args: readonly string[]): Promise<Measured> {
   const startedMs = performance.now();
   const cpuBefore = childrenCpuSeconds();
-  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(launcher, args, { stdio: ['ignore', 'pipe', 'ignore'] });
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => {
     output += String(chunk);

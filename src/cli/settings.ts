@@ -76,17 +76,17 @@ export function resolveAddress(
   };
 }
 
-const ED25519_FILE = /^(.+?)(\.next)?\.ed25519\.pub$/;
+const ED25519_FILE = /^(.+?)(\.next)?\.ed25519pub$/;
 
 /**
- * A key file, or those of a folder: all `*.pub`, but for Ed25519 keys of other repositories, which would demand signatures
+ * A key file, or those of a folder: all `*.pub`, and the Ed25519 keys of this repository; those of others would demand signatures
  * that this one does not have. Throws NOT_FOUND for a folder without any.
  */
 function keyFilesAt(path: string, fqrn: Fqrn): string[] {
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path];
   const names = readdirSync(path).filter((name) => {
     const owner = ED25519_FILE.exec(name)?.[1];
-    return name.endsWith('.pub') && (owner === undefined || owner === fqrn);
+    return owner === undefined ? name.endsWith('.pub') : owner === fqrn;
   });
   if (names.length > 0) return names.sort().map((name) => join(path, name));
   throw new ThimbleError('NOT_FOUND', `Cannot find a key for ${fqrn}: there is no *.pub in ${path}`);
@@ -106,13 +106,13 @@ export function parseDate(text: string): number {
 
 /** A size such as `512M` or `4G`, in bytes; a bare number is megabytes. Throws USAGE. */
 export function parseSize(text: string): number {
-  const parts = /^(\d+(?:\.\d+)?)([kMGT]?)B?$/.exec(text);
+  const parts = /^(\d+(?:\.\d+)?)([kKMGT]?)B?$/.exec(text);
   if (parts === null) {
     throw new ThimbleError('USAGE', `Cannot use ${JSON.stringify(text)} as a size`, {
-      hint: 'sizes look like 512M or 4G',
+      hint: 'sizes look like 64k, 512M or 4G; a plain number counts megabytes',
     });
   }
-  const powers = { k: 1, '': 2, M: 2, G: 3, T: 4 };
+  const powers = { k: 1, K: 1, '': 2, M: 2, G: 3, T: 4 };
   return Math.round(Number(parts[1]) * 1024 ** powers[(parts[2] ?? '') as keyof typeof powers]);
 }
 

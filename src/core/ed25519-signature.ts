@@ -57,6 +57,6 @@ export function verifyEd25519Signature(
   throw new ThimbleError(
     'TRUST',
     `Cannot trust manifest of ${manifest.fqrn}: none of the ${keys.length} given Ed25519 keys signed it`,
-    { hint: 'the publisher may have a new key; it has it as <name>.ed25519.pub' },
+    { hint: 'the publisher may have a new key; it has it as <name>.ed25519pub' },
   );
 }

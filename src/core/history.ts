@@ -2,7 +2,7 @@
 
 import type { ByteString, Bytes } from './bytes/byte-string.ts';
 import { decodeUtf8, displayBytes } from './bytes/utf8.ts';
-import { type ContentHash, parseContentHash } from './content-hash.ts';
+import { type ContentHash, NULL_HASH, parseContentHash } from './content-hash.ts';
 import { ThimbleError } from './errors.ts';
 import { readTextPairs, SqliteDatabase } from './sqlite/database.ts';
 
@@ -59,16 +59,20 @@ export function decodeHistory(file: Bytes): History {
   if (!(Math.abs(Number(schema) - 1) < 0.01)) {
     throw new ThimbleError('UNSUPPORTED', `Cannot open history: its schema is ${schema}, 1.0 is known`);
   }
-  const previous = properties.get('previous_revision' as ByteString);
   return {
     fqrn: properties.get('fqrn' as ByteString) ?? '',
-    previousRevision: previous ? parseContentHash(previous, 'previous history') : undefined,
+    previousRevision: previousHash(properties.get('previous_revision' as ByteString)),
     tags: readTags(database).sort(
       (a, b) =>
         b.timestampSeconds - a.timestampSeconds || b.revision - a.revision || (a.name < b.name ? -1 : 1),
     ),
     branches: readBranches(database),
   };
+}
+
+/** The first history has none, or zeros. */
+function previousHash(text: string | undefined): ContentHash | undefined {
+  return text && text !== NULL_HASH ? parseContentHash(text, 'previous history') : undefined;
 }
 
 function readBranches(database: SqliteDatabase): Branch[] {

@@ -3,9 +3,16 @@ import { mkdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inflateSync } from 'node:zlib';
+import { unpackFixture } from '../../test/support/fixtures.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
-import { contentOf, objectsOf, STORE_SETTINGS, storagePlace } from '../../test/support/storage-place.ts';
-import { hashBytes, objectPath } from '../core/content-hash.ts';
+import {
+  contentOf,
+  objectsOf,
+  readManifest,
+  STORE_SETTINGS,
+  storagePlace,
+} from '../../test/support/storage-place.ts';
+import { algorithmOf, hashBytes, objectPath } from '../core/content-hash.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { ContentStore } from './content-store.ts';
 
@@ -39,6 +46,25 @@ test('putMetadata() is zlib also where files are not compressed', async (t) => {
   const hash = await store.putMetadata('C', Buffer.from('catalog'));
   assert.equal(String(inflateSync(readFileSync(join(folder, objectPath(hash, 'C'))))), 'catalog');
 });
+
+for (const name of ['basic', 'shake128']) {
+  test(`putAsReference() makes of certificate and metainfo what the reference made of those of ${name}`, async (t) => {
+    const golden = unpackFixture(name, scratchFolder(t));
+    const { certificate, metainfo } = readManifest(golden);
+    const { storage } = storagePlace(t);
+    const store = new ContentStore(storage, nodeHashing, {
+      ...STORE_SETTINGS,
+      hashAlgorithm: algorithmOf(certificate!),
+    });
+    for (const [hash, type] of [
+      [certificate!, 'X'],
+      [metainfo!, 'M'],
+    ] as const) {
+      const bytes = inflateSync(readFileSync(join(golden, objectPath(hash, type))));
+      assert.equal(await store.putAsReference(type, bytes), hash);
+    }
+  });
+}
 
 test('the same content is stored once, and counted as new once; a chunk is another object than a file', async (t) => {
   const { folder, storage, file } = storagePlace(t);

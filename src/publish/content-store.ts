@@ -66,15 +66,24 @@ export class ContentStore {
   }
 
   /** Stores metadata: always zlib, whatever the repository's compression of files is. */
-  async putMetadata(type: ObjectType, bytes: Uint8Array): Promise<ContentHash> {
-    return this.#put(type, bytes, 'zlib');
+  async putMetadata(type: 'C' | 'H', bytes: Uint8Array): Promise<ContentHash> {
+    return this.#put(type, this.#compressed(bytes));
+  }
+
+  /**
+   * Stores a certificate or metainfo. Replicas of the reference inflate these two and compress them again, under the hash
+   * that they had: so they have to be what the original zlib makes of them at level 6. The one in Node makes other bytes.
+   */
+  async putAsReference(type: 'X' | 'M', bytes: Uint8Array): Promise<ContentHash> {
+    const { deflate } = await import('pako');
+    return this.#put(type, deflate(bytes, { level: 6 }));
   }
 
   async putContent(type: '' | 'P', bytes: Uint8Array): Promise<ContentHash> {
     if (this.#settings.isExternal === true) {
       return hashBytes(this.#hashing, this.#settings.hashAlgorithm, bytes);
     }
-    return this.#put(type, bytes, this.#settings.compression);
+    return this.#put(type, this.#settings.compression === 'none' ? bytes : this.#compressed(bytes));
   }
 
   /** Reads and stores a file of this machine. Throws NOT_FOUND, STORAGE. */
@@ -131,11 +140,11 @@ export class ContentStore {
     return filled;
   }
 
-  async #put(type: ObjectType, bytes: Uint8Array, compression: Compression): Promise<ContentHash> {
-    const stored =
-      compression === 'none'
-        ? bytes
-        : deflateSync(bytes, { level: this.#settings.compressionLevel, chunkSize: deflateChunk(bytes) });
+  #compressed(bytes: Uint8Array): Uint8Array {
+    return deflateSync(bytes, { level: this.#settings.compressionLevel, chunkSize: deflateChunk(bytes) });
+  }
+
+  async #put(type: ObjectType, stored: Uint8Array): Promise<ContentHash> {
     const hash = hashBytes(this.#hashing, this.#settings.hashAlgorithm, stored);
     this.counters.objects++;
     if (await this.#storage.putObject(objectPath(hash, type), stored)) {

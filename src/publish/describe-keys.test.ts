@@ -40,7 +40,7 @@ test('describeKeys() tells of every file what it is, and nothing that is secret'
       [`${FQRN}.key`, 'private key', '0600', false, null, null],
       [`${FQRN}.crt`, 'certificate', '0644', null, true, null],
       [`${FQRN}.ed25519`, 'private key', '0600', false, null, null],
-      [`${FQRN}.ed25519.pub`, 'public key', '0644', null, null, null],
+      [`${FQRN}.ed25519pub`, 'public key', '0644', null, null, null],
     ],
   );
   assert.deepEqual(whitelist, {

@@ -147,6 +147,13 @@ test('encodeHistory() writes schema 1.0, revision 3, as the reference has it, an
   assert.deepEqual(new Set(decoded.tags), new Set(tags));
 });
 
+test('the first history names zeros as the one before, and is read as having none', (t) => {
+  const bytes = encodeHistory(historyOf([]), join(scratchFolder(t), 'temporary'));
+  const property = open(t, bytes).prepare("SELECT value FROM properties WHERE key = 'previous_revision'");
+  assert.equal(property.get()!['value'], '0'.repeat(40));
+  assert.equal(decodeHistory(bytes).previousRevision, undefined);
+});
+
 test('encodeHistory() gives the same bytes whatever the order of the tags', (t) => {
   const temporary = join(scratchFolder(t), 'temporary');
   const tags = historyWithRevision(historyOf([]), head('1', 1), { name: 'v1', description: '' });

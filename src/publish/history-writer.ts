@@ -1,5 +1,6 @@
 /** Writes the tag database: a small SQLite file (docs/format.md#history). */
 
+import { NULL_HASH } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
 import {
   decodeHistory,
@@ -147,7 +148,8 @@ export function encodeHistory(
       branch.run(name, parent ?? null, initialRevision);
     const property = database.prepare('INSERT INTO properties VALUES (?, ?)');
     property.run('fqrn', fqrn);
-    if (previousRevision !== undefined) property.run('previous_revision', previousRevision);
+    // The tools of the reference stop at a history without it.
+    property.run('previous_revision', previousRevision ?? NULL_HASH);
     const insert = database.prepare('INSERT INTO tags VALUES (?, ?, ?, ?, 0, ?, ?, ?)');
     for (const tag of [...tags].sort((a, b) => (a.name < b.name ? -1 : 1))) {
       insert.run(

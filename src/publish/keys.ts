@@ -58,7 +58,8 @@ export function keyPaths(folder: string, fqrn: Fqrn, which: 'current' | 'next' =
     repositoryKey: path('key'),
     certificate: path('crt'),
     ed25519Key: path('ed25519'),
-    ed25519PublicKey: path('ed25519.pub'),
+    // Not `.pub`: readers of the reference take all such files of a folder, and know RSA alone.
+    ed25519PublicKey: path('ed25519pub'),
   };
 }
 

@@ -237,7 +237,7 @@ export class Publisher {
         certificate: undefined,
         history: undefined,
         publishedSeconds: undefined,
-        metainfo: await this.#metadata.putMetadata('M', metainfo),
+        metainfo: await this.#metadata.putAsReference('M', metainfo),
         reflog: undefined,
       };
       const root = makeNode(ROOT, {

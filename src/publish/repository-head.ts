@@ -3,6 +3,8 @@
  * and last the manifest, in one rename. Whatever happens before that rename, readers have the old revision, whole.
  */
 
+import { equalBytes } from '../core/bytes/byte-string.ts';
+import { MAX_CERTIFICATE_BYTES } from '../core/certificate.ts';
 import { algorithmOf, type ContentHash, hashBytes } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { decodeHistory, emptyHistory, type History, MAX_HISTORY_BYTES } from '../core/history.ts';
@@ -61,7 +63,7 @@ export async function resignHead(context: HeadContext): Promise<Manifest> {
   const { manifest } = await readSigned(context, verifyOwnCertificate);
   await sign(context, {
     ...manifest,
-    certificate: await context.metadata.putMetadata('X', context.keys.certificate),
+    certificate: await storeCertificate(context, manifest),
   });
   return manifest;
 }
@@ -84,7 +86,7 @@ export async function replaceHead(
   context: HeadContext,
   { manifest, history: { tags, branches } }: Head,
 ): Promise<void> {
-  const { settings, keys, metadata, scratch } = context;
+  const { settings, metadata, scratch } = context;
   const history = encodeHistory(
     { fqrn: settings.fqrn, previousRevision: manifest.history, tags, branches },
     scratch,
@@ -92,9 +94,22 @@ export async function replaceHead(
   await sign(context, {
     ...manifest,
     ttlSeconds: settings.ttlSeconds,
-    certificate: await metadata.putMetadata('X', keys.certificate),
+    certificate: await storeCertificate(context, manifest),
     history: await metadata.putMetadata('H', history),
   });
+}
+
+/** The one that is published already, if it is the same. */
+async function storeCertificate(
+  { objects, metadata, keys }: HeadContext,
+  manifest: Manifest,
+): Promise<ContentHash> {
+  const { certificate } = manifest;
+  if (certificate !== undefined) {
+    const published = await objects.find(certificate, 'X', MAX_CERTIFICATE_BYTES);
+    if (published !== undefined && equalBytes(published, keys.certificate)) return certificate;
+  }
+  return metadata.putAsReference('X', keys.certificate);
 }
 
 async function sign(context: HeadContext, manifest: Manifest): Promise<void> {

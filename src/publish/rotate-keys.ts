@@ -8,7 +8,7 @@
  *                                               the certificate becomes .crt.old
  *   master       NAME.next.masterkey, .next.pub they replace .masterkey and .pub;  .masterkey.old, .pub.old go
  *                                               which become .masterkey.old, .pub.old
- *   ed25519      NAME.next.ed25519, and its .pub                                   they replace .ed25519, .ed25519.pub
+ *   ed25519      NAME.next.ed25519 and .next.ed25519pub                             they replace .ed25519, .ed25519pub
  */
 
 import { createPublicKey } from 'node:crypto';

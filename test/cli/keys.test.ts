@@ -79,11 +79,11 @@ test('--key takes a folder: all keys in it, but for Ed25519 keys of other reposi
   writeFileSync(join(folder, 'README'), 'no key');
   const strange = await KeyRepository.create(scratchFolder(t));
   copyFileSync(strange.paths.publicKey, join(folder, 'b.pub'));
-  copyFileSync(strange.paths.ed25519PublicKey, join(folder, 'other.example.org.ed25519.pub'));
+  copyFileSync(strange.paths.ed25519PublicKey, join(folder, 'other.example.org.ed25519pub'));
   assert.equal((await thimble(log)).status, 0);
-  copyFileSync(strange.paths.ed25519PublicKey, join(folder, `${FQRN}.ed25519.pub`));
+  copyFileSync(strange.paths.ed25519PublicKey, join(folder, `${FQRN}.ed25519pub`));
   assertFails(await thimble(log), { code: 'TRUST', says: /none of the 1 given Ed25519 keys signed it/ });
-  copyFileSync(on.paths.ed25519PublicKey, join(folder, `${FQRN}.next.ed25519.pub`));
+  copyFileSync(on.paths.ed25519PublicKey, join(folder, `${FQRN}.next.ed25519pub`));
   assert.equal((await thimble(log)).status, 0);
 });
 

@@ -35,7 +35,7 @@ function place(t: TestContext): Place {
     storage: join(scratch, 'storage', FQRN),
     tree,
     publicKey: join(config, 'repositories', FQRN, `${FQRN}.pub`),
-    ed25519PublicKey: join(config, 'repositories', FQRN, `${FQRN}.ed25519.pub`),
+    ed25519PublicKey: join(config, 'repositories', FQRN, `${FQRN}.ed25519pub`),
   };
 }
 

@@ -23,7 +23,7 @@ const REFUSED: readonly { args: readonly string[]; names: string; hint: string }
   { args: ['dump', 'a.b', '-x'], names: "'-x'", hint: 'see: thimble dump --help' },
   { args: ['repo', 'lst'], names: "'lst'", hint: 'Did you mean list?' },
   { args: ['publish', 'a.b', '.', '--tagg', 'v1'], names: "'--tagg'", hint: 'Did you mean --tag?' },
-  { args: ['publish', 'a.b'], names: "'source'", hint: 'see: thimble publish --help' },
+  { args: ['publish'], names: "'fqrn'", hint: 'see: thimble publish --help' },
   { args: ['publish', 'a.b', 'x', 'y'], names: 'too many arguments', hint: 'see: thimble publish --help' },
   { args: ['publish', 'a.b', '.', '--tag'], names: '--tag <name>', hint: 'see: thimble publish --help' },
   { args: ['repo', 'create', 'a.b'], names: '--storage <folder>', hint: 'see: thimble repo --help' },
