@@ -115,6 +115,24 @@ test('a lock that another takes over at the same moment stays with the other', (
   assert.deepEqual(readdirSync(dirname(path)), ['publish.lock']);
 });
 
+test('what processes left that were killed while they took the lock goes with the next lock', (t) => {
+  const folder = scratchFolder(t);
+  const path = join(folder, 'publish.lock');
+  const files = {
+    'publish.lock.4194305': `4194305 ${hostname()} boot-id 1`,
+    'publish.lock.4194306': '',
+    'publish.lock.4194307.stale': `4194305 ${hostname()} boot-id 1`,
+    // Of others: they may be alive, or no locks at all.
+    'publish.lock.4194308': '4194308 elsewhere boot-id 1',
+    [`publish.lock.${process.ppid}`]: `${process.ppid} ${hostname()} boot-id 1`,
+    'publish.lock.old': '',
+    'publish.locks.4194305': '',
+  };
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+  takeLock(path, 'x');
+  assert.deepEqual(readdirSync(folder).sort(), ['publish.lock', ...Object.keys(files).slice(3)].sort());
+});
+
 test('of many processes that take a stale lock at once, one gets it', async (t) => {
   const folder = scratchFolder(t);
   const path = join(folder, 'publish.lock');

@@ -1,8 +1,8 @@
 /** One publisher at a time: a lock file that says who holds it, and that the death of its holder opens. */
 
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { ThimbleError } from '../core/errors.ts';
 import { identityOf } from '../node/process-identity.ts';
 
@@ -18,6 +18,7 @@ export function takeLock(path: string, what: string): () => void {
     } finally {
       rmSync(own, { force: true });
     }
+    removeLeftovers(path);
   } catch (error) {
     if (error instanceof ThimbleError) throw error;
     throw new ThimbleError('STORAGE', `Cannot write lock file ${path}`, { cause: error });
@@ -45,6 +46,18 @@ function makeRoom(path: string, own: string, what: string): void {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   } finally {
     rmSync(stale, { force: true });
+  }
+}
+
+/** Removes what processes of this machine left that were killed while they took the lock. */
+function removeLeftovers(path: string): void {
+  for (const name of readdirSync(dirname(path))) {
+    if (!name.startsWith(`${basename(path)}.`)) continue;
+    const [, pid] = /^(\d+)(?:\.stale)?$/.exec(name.slice(basename(path).length + 1)) ?? [];
+    if (pid === undefined || identityOf(Number(pid)) !== undefined) continue;
+    const file = join(dirname(path), name);
+    const [, host = hostname()] = (readIfThere(file) ?? '').split(' ');
+    if (host === hostname()) rmSync(file, { force: true });
   }
 }
 

@@ -22,7 +22,7 @@ import { needs } from '../support/needs.ts';
 import { transactionScene } from '../support/transaction-scene.ts';
 import { dir, file, hardlink, readTree, type SeenEntry } from '../support/trees.ts';
 
-const RUNS = 40;
+const RUNS = 6;
 const MAX_STEPS = 40;
 
 const TREE = dir({

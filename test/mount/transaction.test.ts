@@ -73,6 +73,9 @@ describe('thimble transaction', needs('fuse'), () => {
     assert.equal((await run('abort', FQRN)).status, 0);
     assert.equal(existsSync(folder), false);
     assert.equal((await run('abort', FQRN)).status, 3);
+    const nothing = await run('publish', FQRN);
+    assert.equal(nothing.status, 3);
+    assert.match(nothing.stderr, /no source, and no transaction is open\nhint: name a folder/);
     assert.equal((await published(scene)).length, 11);
   });
 

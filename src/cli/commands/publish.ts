@@ -54,6 +54,9 @@ export function configure(command: Command): void {
 }
 
 async function run(name: string, source: string | undefined, options: PublishCommandOptions): Promise<void> {
+  if (options.message !== undefined && options.tag === undefined) {
+    throw new ThimbleError('USAGE', 'Cannot keep a message without a tag', { hint: 'give --tag NAME too' });
+  }
   if (source === undefined) {
     const { publishTransaction } = await import('../publish-transaction.ts');
     return publishTransaction(name, options);
@@ -90,15 +93,11 @@ export async function publishTree(
   );
 }
 
-/** Throws USAGE, and what `publish` throws. */
 export async function withPublishProgress<T extends PublishResult>(
   what: string,
   { tag, message }: PublishCommandOptions,
   publish: (options: PublishOptions) => Promise<T>,
 ): Promise<T> {
-  if (message !== undefined && tag === undefined) {
-    throw new ThimbleError('USAGE', 'Cannot keep a message without a tag', { hint: 'give --tag NAME too' });
-  }
   return withProgress(
     `Publish ${what}`,
     (progress) =>

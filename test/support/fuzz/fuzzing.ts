@@ -17,6 +17,8 @@ export interface FuzzOptions {
   readonly onInput?: (index: number) => void;
 }
 
+const TURN_INPUTS = 64;
+
 /** The first input that is neither decoded nor refused; `undefined` if there is none. */
 export async function findFailure(
   decoder: Decoder,
@@ -24,6 +26,8 @@ export async function findFailure(
 ): Promise<Finding | undefined> {
   for (let index = 0; index < inputs; index++) {
     onInput?.(index);
+    // What Node puts off until the current work is done would pile up.
+    if (index % TURN_INPUTS === 0) await new Promise((resolve) => setImmediate(resolve));
     const input = inputOf(decoder.samples, seed, index);
     const error = await failureOf(decoder, input);
     if (error !== undefined) return { index, input: inputOf(decoder.samples, seed, index), error };
