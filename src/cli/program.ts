@@ -106,7 +106,10 @@ export async function buildProgram(wanted: readonly string[] | undefined): Promi
       '--config <folder>',
       'folder with settings and keys (default: /etc/thimble, or ~/.config/thimble)',
     )
-    .option('--passphrase-file <file>', 'passphrase of private keys (default: THIMBLE_PASSPHRASE_FILE, or asked for)')
+    .option(
+      '--passphrase-file <file>',
+      'passphrase of private keys (default: THIMBLE_PASSPHRASE_FILE, or asked for)',
+    )
     .helpCommand(false)
     .addHelpText('after', '\nExample:\n  thimble demo');
   for (const { name, summary, load } of COMMANDS) {

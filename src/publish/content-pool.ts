@@ -84,7 +84,9 @@ export class ContentPool {
     const stored =
       content.kind === 'file' && content.sizeBytes <= SHARED_BYTES
         ? this.#addFile(content.hostPath, content.sizeBytes)
-        : Promise.all(await this.#addStream(content)).then((pieces) => contentOfPieces(pieces, this.#settings));
+        : Promise.all(await this.#addStream(content)).then((pieces) =>
+            contentOfPieces(pieces, this.#settings),
+          );
     // Whoever waits for the results sees the failure; until then it must not count as unhandled.
     stored.catch(() => {});
     await this.#room();

@@ -1,9 +1,9 @@
 /** What the publisher writes into catalogs, made from entries in memory. */
 
+import { addCounters, zeroCounters } from '../../src/core/catalog/counters.ts';
 import type { ContentHash } from '../../src/core/content-hash.ts';
 import type { TreeEntry } from '../../src/core/tree.ts';
 import { nodeHashing } from '../../src/node/hashing.ts';
-import { addCounters, zeroCounters } from '../../src/core/catalog/counters.ts';
 import { type CatalogPlan, planCatalogs } from '../../src/publish/catalog-plan.ts';
 import { type CatalogContents, catalogContents } from '../../src/publish/catalog-rows.ts';
 import type { StoredContent } from '../../src/publish/content-store.ts';

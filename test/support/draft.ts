@@ -14,7 +14,10 @@ import { entry } from './memory-tree.ts';
 /** A whole tree of these entries, complete. */
 export async function draftOf(...entries: readonly TreeEntry[]): Promise<DraftTree> {
   const ports = { hashing: nodeHashing, inflating: nodeInflating };
-  const published = new PublishedCatalogs(new StoredObjects(new FolderStorage('/nowhere'), ports), nodeHashing);
+  const published = new PublishedCatalogs(
+    new StoredObjects(new FolderStorage('/nowhere'), ports),
+    nodeHashing,
+  );
   const { path: _path, linkKey: _key, content: _content, ...metadata } = entry('');
   const draft = new DraftTree(makeNode('' as ByteString, metadata), published, '' as ByteString);
   for (const one of entries) await draft.put(one);
