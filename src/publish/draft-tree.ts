@@ -5,10 +5,12 @@
 
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
+import { FLAG_HIDDEN } from '../core/catalog/flags.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { baseName, parentPath } from '../core/path-key.ts';
 import type { TreeEntry } from '../core/tree.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../core/vfs.ts';
+import { AUTOMATIC_MARKER, CATALOG_MARKER } from './catalog-plan.ts';
 import type { PublishedCatalogs } from './published-catalogs.ts';
 import { countLinks, type EntryMetadata, isSameMetadata, makeNode, type TreeNode } from './tree-node.ts';
 
@@ -85,16 +87,18 @@ export class DraftTree {
     for (const child of directory.children!.values()) this.#register(child);
   }
 
-  /** Removes what nobody named in or below `directory`; entries for which `isKept` holds stay with all below them. */
-  async removeUnseen(
-    directory: TreeNode,
-    isKept: (node: TreeNode, parent: TreeNode) => boolean,
-  ): Promise<void> {
+  /** Removes what nobody named below a directory; what the publisher itself maintains stays. */
+  async removeUnseen(path: ByteString): Promise<void> {
+    const directory = await this.find(path);
+    if (directory?.children !== undefined) await this.#removeUnseenIn(directory);
+  }
+
+  async #removeUnseenIn(directory: TreeNode): Promise<void> {
     await this.enter(directory);
     for (const child of directory.children!.values()) {
-      if (isKept(child, directory)) continue;
+      if (isMaintained(child, directory)) continue;
       if (!child.isSeen) this.#detach(directory, child);
-      else if (child.children !== undefined) await this.removeUnseen(child, isKept);
+      else if (child.children !== undefined) await this.#removeUnseenIn(child);
     }
   }
 
@@ -189,6 +193,13 @@ export class DraftTree {
     this.#directories.delete(node.path);
     for (const child of node.children.values()) this.#forget(child);
   }
+}
+
+/** Hidden directories, and the markers of catalogs that nobody asked for. */
+function isMaintained({ name, keptFlags }: TreeNode, { children }: TreeNode): boolean {
+  if ((keptFlags & FLAG_HIDDEN) !== 0) return true;
+  const isMarker = name === CATALOG_MARKER || name === AUTOMATIC_MARKER;
+  return isMarker && children!.has(AUTOMATIC_MARKER) && children!.get(CATALOG_MARKER)?.isSeen === false;
 }
 
 const IMPLIED_DIRECTORY: Omit<TreeEntry, 'path' | 'mtimeSeconds' | 'mtimeNs'> = {

@@ -10,7 +10,6 @@ import type { Selection } from '../client/repository.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import { entriesOf } from '../core/catalog/counters.ts';
-import { FLAG_HIDDEN } from '../core/catalog/flags.ts';
 import { type ContentHash, NULL_HASH, objectPath } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
 import {
@@ -29,7 +28,7 @@ import { takeLock } from '../storage/lock.ts';
 import { openStorage, storageLocation } from '../storage/open-storage.ts';
 import type { Storage, StorageLocation } from '../storage/storage.ts';
 import { type StoredCatalogFile, StoredObjects } from '../storage/stored-objects.ts';
-import { AUTOMATIC_MARKER, CATALOG_MARKER, planCatalogs } from './catalog-plan.ts';
+import { planCatalogs } from './catalog-plan.ts';
 import { renewCatalog } from './catalog-writer.ts';
 import { ContentStore, type StoredContent, storedContent } from './content-store.ts';
 import { applyDirtab } from './dirtab.ts';
@@ -51,7 +50,8 @@ import { type Head, type HeadContext, readHead, replaceHead } from './repository
 import type { RepositorySettings } from './repository-settings.ts';
 import { type StoredCatalog, storeCatalogs } from './store-catalogs.ts';
 import { type StoredTree, type StoreTreeOptions, storeTree } from './store-tree.ts';
-import { makeNode, type TreeNode } from './tree-node.ts';
+import { entriesAsChanges, placeBelow } from './tree-changes.ts';
+import { makeNode } from './tree-node.ts';
 import { showSnapshots } from './virtual-directory.ts';
 
 export interface PublisherPorts {
@@ -72,6 +72,8 @@ export interface PublishOptions extends StoreTreeOptions {
   readonly tag?: NewTag | undefined;
   /** Contents are not stored; clients fetch them by path from other servers. */
   readonly isExternal?: boolean;
+  /** Told of the root catalog of a new revision before anybody can see it. */
+  readonly beforeCommit?: (rootCatalog: ContentHash) => void;
 }
 
 export interface PublishTreeOptions extends PublishOptions {
@@ -271,7 +273,7 @@ export class Publisher {
     const draft = new DraftTree(await published.openRoot(head.manifest.rootCatalog), published, whole);
     const settings = { ...this.#target.settings, isExternal: options.isExternal === true };
     const stored = await storeTree(draft, changes, this.#location, settings, options);
-    if (whole !== undefined) await removeUnseen(draft, whole);
+    if (whole !== undefined) await draft.removeUnseen(whole);
     return this.#commit(head, draft, stored, options);
   }
 
@@ -287,7 +289,7 @@ export class Publisher {
     const root = await this.#storeCatalogs(draft, emptyFile, manifest.revision + 1, nowSeconds);
     const isSame = root.hash === manifest.rootCatalog;
     if (isSame && options.tag === undefined) {
-      return { ...this.#counted(root, stored), ...revisionOf(manifest), changed: false };
+      return { ...revisionOf(manifest), changed: false, ...this.#counted(root, stored) };
     }
     options.onProgress?.({
       phase: 'signing',
@@ -305,12 +307,9 @@ export class Publisher {
     const { kept, tag } = isFirst
       ? { kept: history, tag: undefined }
       : this.#automaticTags(history, nowSeconds, options.tag);
-    const released = await this.#release(
-      manifest,
-      { ...kept, tags: historyWithRevision(kept, head, tag) },
-      head,
-    );
-    return { ...this.#counted(root, stored), ...released, changed: true };
+    const next = { ...kept, tags: historyWithRevision(kept, head, tag) };
+    const released = await this.#release(manifest, next, head, options.beforeCommit);
+    return { ...released, changed: true, ...this.#counted(root, stored) };
   }
 
   /** The tag of a new revision, and the history without what is too old. */
@@ -330,10 +329,12 @@ export class Publisher {
     manifest: Manifest,
     history: History,
     head: TagHead,
+    beforeCommit?: PublishOptions['beforeCommit'],
   ): Promise<Pick<PublishResult, 'revision' | 'rootCatalog'>> {
     const shown = await this.#withSnapshots(head, history.tags);
     const { timestampSeconds: publishedSeconds, ...root } = shown;
     const tags = shown === head ? history.tags : tagsWithTrunkAt(history.tags, shown);
+    beforeCommit?.(root.rootCatalog);
     await replaceHead(this.#context(), {
       manifest: { ...manifest, ...root, publishedSeconds },
       history: { ...history, tags },
@@ -439,39 +440,6 @@ export class Publisher {
 
 function revisionOf({ revision, rootCatalog }: Pick<PublishResult, 'revision' | 'rootCatalog'>) {
   return { revision, rootCatalog };
-}
-
-async function* entriesAsChanges(tree: Tree): AsyncGenerator<TreeChange> {
-  for await (const entry of tree.entries()) yield { kind: 'put', entry };
-}
-
-/** The same changes, to a directory instead of the root. */
-async function* placeBelow(into: ByteString, changes: AsyncIterable<TreeChange>): AsyncGenerator<TreeChange> {
-  if (into === ROOT) {
-    yield* changes;
-    return;
-  }
-  const below = (path: ByteString) => `${into}${path}` as ByteString;
-  for await (const change of changes) {
-    if (change.kind === 'put')
-      yield { kind: 'put', entry: { ...change.entry, path: below(change.entry.path) } };
-    else yield { ...change, path: below(change.path) };
-  }
-}
-
-/** What the tree did not name goes; what the publisher itself maintains stays. */
-async function removeUnseen(draft: DraftTree, into: ByteString): Promise<void> {
-  const directory = await draft.find(into);
-  if (directory?.children === undefined) return;
-  await draft.removeUnseen(directory, (node: TreeNode, parent: TreeNode) => {
-    if ((node.keptFlags & FLAG_HIDDEN) !== 0) return true;
-    const isMarker = node.name === CATALOG_MARKER || node.name === AUTOMATIC_MARKER;
-    return (
-      isMarker &&
-      parent.children!.has(AUTOMATIC_MARKER) &&
-      parent.children!.get(CATALOG_MARKER)?.isSeen === false
-    );
-  });
 }
 
 /** What a tag says of a root catalog. Throws USAGE for a nested one. */

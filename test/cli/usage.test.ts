@@ -26,7 +26,7 @@ const REFUSED: readonly { args: readonly string[]; names: string; hint: string }
   { args: ['publish'], names: "'fqrn'", hint: 'see: thimble publish --help' },
   { args: ['publish', 'a.b', 'x', 'y'], names: 'too many arguments', hint: 'see: thimble publish --help' },
   { args: ['publish', 'a.b', '.', '--tag'], names: '--tag <name>', hint: 'see: thimble publish --help' },
-  { args: ['repo', 'create', 'a.b'], names: '--storage <folder>', hint: 'see: thimble repo --help' },
+  { args: ['repo', 'create', 'a.b'], names: '--storage <place>', hint: 'see: thimble repo --help' },
   { args: ['publish', 'no-dot', '.'], names: '"no-dot"', hint: 'letters, digits' },
   { args: ['publish', 'a.b', '.', '--message', 'x'], names: 'message without a tag', hint: '--tag NAME' },
   { args: ['repo', 'create', 'a..b', '--storage', 'x'], names: '"a..b"', hint: 'letters, digits' },
