@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import type { CheckReport } from '../../src/client/check-repository.ts';
 import type { GarbageReport } from '../../src/storage/garbage-collection.ts';
 import { assertFails, soundRepository } from '../support/cli-failures.ts';
@@ -20,7 +21,9 @@ const KEPT = ['--keep-revisions', '0'];
 const gc = (...args: string[]) => thimble(['gc', ...args, ...CONFIG]);
 const gcJson = (...args: string[]) => thimbleJson<GarbageReport>(['gc', ...args, ...CONFIG]);
 
+/** In a second of its own: what is as old as a revision that stays, stays too. */
 async function publishAgain(content: string): Promise<void> {
+  await setTimeout(1000 - (Date.now() % 1000));
   writeFileSync(join(scratch, 'tree/whole'), content);
   await thimbleJson(['publish', FQRN, join(scratch, 'tree'), ...CONFIG]);
 }
