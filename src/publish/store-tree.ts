@@ -4,10 +4,12 @@ import type { ByteString } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import { FLAG_DIRECT_IO } from '../core/catalog/flags.ts';
 import { ThimbleError } from '../core/errors.ts';
-import type { TreeChange, TreeEntry } from '../core/tree.ts';
-import type { StorageLocation } from '../storage/storage.ts';
+import type { TreeChange, TreeContent, TreeEntry } from '../core/tree.ts';
+import { nodeHashing } from '../node/hashing.ts';
+import { openStorage } from '../storage/open-storage.ts';
+import type { Storage, StorageLocation } from '../storage/storage.ts';
 import { type AddedContent, ContentPool } from './content-pool.ts';
-import type { StoreSettings } from './content-store.ts';
+import { ContentStore, type StoreCounters, type StoreSettings } from './content-store.ts';
 import type { DraftTree } from './draft-tree.ts';
 import { type Graft, graftedPath, readGraft } from './graft.ts';
 
@@ -63,9 +65,15 @@ export async function storeTree(
   }
 }
 
-/** File contents on their way into the storage; the threads for that are started when the first one comes. */
+/** So many small files are stored at once: to start threads for them takes longer. */
+const FEW_FILES = 8;
+const SMALL_BYTES = 256 * 1024;
+
+/** File contents on their way into the storage, by threads that are started when there is enough to do. */
 class Contents {
   readonly #start: () => ContentPool;
+  readonly #storage: Storage;
+  readonly #store: ContentStore;
   readonly #byLink = new Map<string, AddedContent>();
   readonly #isDirectIo: boolean;
   #pool: ContentPool | undefined;
@@ -73,12 +81,14 @@ class Contents {
 
   constructor(location: StorageLocation, settings: StoreSettings, { threads, isDirectIo }: StoreTreeOptions) {
     this.#start = () => new ContentPool(location, settings, threads);
+    this.#storage = openStorage(location);
+    this.#store = new ContentStore(this.#storage, nodeHashing, settings);
     this.#isDirectIo = isDirectIo === true;
   }
 
   async put(draft: DraftTree, entry: TreeEntry): Promise<void> {
     const node = await draft.put(entry);
-    const content = await this.#store(entry);
+    const content = await this.#storeOnce(entry);
     if (content === undefined) return;
     node.keptFlags = (node.keptFlags & ~FLAG_DIRECT_IO) | (this.#isDirectIo ? FLAG_DIRECT_IO : 0);
     this.#files++;
@@ -92,12 +102,11 @@ class Contents {
   }
 
   /** Each file once, however many names it has. */
-  async #store({ path, content, linkKey }: TreeEntry): Promise<AddedContent | undefined> {
+  async #storeOnce({ path, content, linkKey }: TreeEntry): Promise<AddedContent | undefined> {
     const known = linkKey === undefined ? undefined : this.#byLink.get(linkKey);
     if (known !== undefined && content?.kind !== 'stream') return known;
     if (content !== undefined) {
-      this.#pool ??= this.#start();
-      const added = await this.#pool.add(content);
+      const added = await this.#add(content);
       if (linkKey !== undefined) this.#byLink.set(linkKey, added);
       return added;
     }
@@ -108,18 +117,37 @@ class Contents {
     );
   }
 
+  async #add(content: TreeContent): Promise<AddedContent> {
+    const isFew = this.#pool === undefined && this.#files < FEW_FILES;
+    if (isFew && content.kind === 'file' && content.sizeBytes <= SMALL_BYTES) {
+      const stored = await this.#store.putFile(Buffer.from(content.hostPath, 'latin1'));
+      return { stored: Promise.resolve(stored) };
+    }
+    this.#pool ??= this.#start();
+    return this.#pool.add(content);
+  }
+
   progress(): { readonly files: number; readonly readBytes: number } {
-    return { files: this.#files, readBytes: this.#pool?.counters().readBytes ?? 0 };
+    return { files: this.#files, readBytes: this.#counters().readBytes };
   }
 
   async drain(): Promise<Omit<StoredTree, 'entries'>> {
     await this.#pool?.drain();
-    const { readBytes = 0, newObjects = 0, newBytes = 0 } = this.#pool?.counters() ?? {};
+    const { readBytes, newObjects, newBytes } = this.#counters();
     return { fileBytes: readBytes, newObjects, newBytes };
+  }
+
+  #counters(): StoreCounters {
+    const counters = { ...this.#store.counters };
+    if (this.#pool === undefined) return counters;
+    for (const [name, count] of Object.entries(this.#pool.counters()))
+      counters[name as keyof StoreCounters] += count;
+    return counters;
   }
 
   async close(): Promise<void> {
     await this.#pool?.close();
+    await this.#storage.close();
   }
 }
 
