@@ -38,39 +38,59 @@ export function parsePathSpecs(text: ByteString, file: string): readonly PathSpe
 
 /** Throws FORMAT for an empty specification and for one that escapes anything else. */
 export function parsePathSpec(text: ByteString, isNegative: boolean, where: string): PathSpec {
-  const names = text.split('/').filter((name) => name !== '');
-  const isAbsolute = text.startsWith('/');
   if (text === '') throw new ThimbleError('FORMAT', `Cannot use ${where}: there is no path`);
-  const pieces = names.map((name) => piecesOf(name, text, where));
-  const start = isAbsolute ? '^/' : '(?:^|/)';
-  const strict = pieces.map((part, index) => globPattern(part, '[^/]', index)).join('/');
-  const exact = new RegExp(`${start}${strict}$`, 's');
-  const relaxed = new RegExp(`${start}${globPattern(joined(pieces), '.')}$`, 's');
-  const prefix = new RegExp(`${start}${strict}${names.length === 0 ? '' : '(?:/|$)'}`, 's');
-  const levels = pieces.map((part) => new RegExp(`^${globPattern(part, '[^/]')}$`, 's'));
+  const isAbsolute = text.startsWith('/');
+  const names = namesOf(text).map((name) => parseName(name, text, where));
+  const whole = names.flatMap((name, i) => (i === 0 ? name : [SLASH, ...name]));
+  const matchesAt = (path: readonly string[], from: number) =>
+    from + names.length <= path.length && names.every((name, i) => matchTokens(name, path[from + i]!));
   return {
     text,
     isNegative,
     isAbsolute,
-    matches: (path) => exact.test(path || '/'),
-    matchesRelaxed: (path) => relaxed.test(path || '/'),
-    matchesPrefix: (path) => prefix.test(path || '/'),
+    matches: (path) => {
+      const parts = namesOf(path);
+      const from = parts.length - names.length;
+      return (isAbsolute ? from === 0 : from >= 0) && matchesAt(parts, from);
+    },
+    matchesRelaxed: (path) => {
+      const parts = namesOf(path);
+      const starts = isAbsolute ? [0] : parts.keys();
+      for (const from of starts) if (matchTokens(whole, parts.slice(from).join('/'))) return true;
+      return false;
+    },
+    matchesPrefix: (path) => {
+      const parts = namesOf(path);
+      const starts = isAbsolute ? [0] : parts.keys();
+      for (const from of starts) if (matchesAt(parts, from)) return true;
+      return false;
+    },
     mayMatchBelow: (directory) => {
       if (!isAbsolute) return true;
-      const above = directory.split('/').slice(1);
-      return above.length < levels.length && above.every((name, i) => levels[i]!.test(name));
+      const above = namesOf(directory);
+      return above.length < names.length && above.every((name, i) => matchTokens(names[i]!, name));
     },
   };
 }
 
-/** The patterns before, between and behind the `*` of a name. */
-function piecesOf(name: string, text: ByteString, where: string): string[] {
-  const pieces = [''];
+function namesOf(path: string): string[] {
+  return path.split('/').filter((name) => name !== '');
+}
+
+const SLASH = '/'.charCodeAt(0);
+/** Any run of bytes. */
+const RUN = -1;
+/** Any byte but a slash. */
+const ANY = -2;
+
+/** Byte values, and those two. */
+function parseName(name: string, text: ByteString, where: string): number[] {
+  const tokens: number[] = [];
   for (let i = 0; i < name.length; i++) {
     const character = name[i]!;
-    if (character === '*') pieces.push('');
-    else if (character === '?') pieces[pieces.length - 1] += '[^/]';
-    else if (character !== '\\') pieces[pieces.length - 1] += quote(character);
+    if (character === '*') tokens.push(RUN);
+    else if (character === '?') tokens.push(ANY);
+    else if (character !== '\\') tokens.push(name.charCodeAt(i));
     else {
       const escaped = name[++i];
       if (escaped === undefined || !'*?\\'.includes(escaped)) {
@@ -79,35 +99,35 @@ function piecesOf(name: string, text: ByteString, where: string): string[] {
           `Cannot use ${where}: ${displayBytes(text)} has a backslash before something else than *, ? or \\`,
         );
       }
-      pieces[pieces.length - 1] += quote(escaped);
+      tokens.push(name.charCodeAt(i));
     }
   }
-  return pieces;
-}
-
-/** Pieces of a whole path: where names meet, the last of one and the first of the next are one. */
-function joined(names: readonly (readonly string[])[]): string[] {
-  const pieces = [''];
-  for (const [index, name] of names.entries()) {
-    pieces[pieces.length - 1] += `${index === 0 ? '' : '/'}${name[0]}`;
-    pieces.push(...name.slice(1));
-  }
-  return pieces;
+  return tokens;
 }
 
 /**
- * Pieces with any run of `any` between them; `index` tells the globs of one pattern apart. A look-ahead holds on to the first
- * place where a piece fits, which is as good as any other: without it, a pattern with many `*` would try all places of all
- * pieces, for hours.
+ * True if all of the text matches. When it does not go on, only the last run is made longer: what came before it matches as
+ * well as it ever will. So the time is at most the product of both lengths, whatever the pattern; a regular expression could
+ * take for ever.
  */
-function globPattern([first = '', ...more]: readonly string[], any: string, index = 0): string {
-  const last = more.pop();
-  if (last === undefined) return first;
-  const middle = more.filter((piece) => piece !== '');
-  const held = middle.map((piece, i) => `(?=(?<g${index}_${i}>${any}*?${piece}))\\k<g${index}_${i}>`);
-  return `${first}${held.join('')}${any}*${last}`;
-}
-
-function quote(character: string): string {
-  return character.replace(/[\\^$.*+?()[\]{}|/-]/, '\\$&');
+function matchTokens(tokens: readonly number[], text: string): boolean {
+  let token = 0;
+  let lastRun = -1;
+  let runEnd = 0;
+  for (let at = 0; at < text.length; ) {
+    const wanted = tokens[token];
+    const found = text.charCodeAt(at);
+    if (wanted === RUN) {
+      lastRun = token++;
+      runEnd = at;
+    } else if (wanted === found || (wanted === ANY && found !== SLASH)) {
+      token++;
+      at++;
+    } else if (lastRun >= 0) {
+      token = lastRun + 1;
+      at = ++runEnd;
+    } else return false;
+  }
+  while (tokens[token] === RUN) token++;
+  return token === tokens.length;
 }
