@@ -49,6 +49,12 @@ export function planCatalogs(root: TreeNode, limits: SplitLimits, emptyFile: Sto
   return gather(root);
 }
 
+/** True if an entry of the plan has exactly this content. */
+export function isUsed(content: StoredContent, { nodes, nested }: CatalogPlan): boolean {
+  if (nodes.some((node) => node.content === content)) return true;
+  return nested.some((part) => 'root' in part && isUsed(content, part));
+}
+
 export function isNestedRoot(node: TreeNode): boolean {
   return node.unread !== undefined || (node.children?.has(CATALOG_MARKER) ?? false);
 }

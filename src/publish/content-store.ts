@@ -83,7 +83,17 @@ export class ContentStore {
     if (this.#settings.isExternal === true) {
       return hashBytes(this.#hashing, this.#settings.hashAlgorithm, bytes);
     }
-    return this.#put(type, this.#settings.compression === 'none' ? bytes : this.#compressed(bytes));
+    return this.#put(type, this.#storedForm(bytes));
+  }
+
+  /** A whole file as a catalog has it, without storing it. */
+  describe(bytes: Uint8Array): StoredContent {
+    const hash = hashBytes(this.#hashing, this.#settings.hashAlgorithm, this.#storedForm(bytes));
+    return storedContent(this.#settings, bytes.length, hash, []);
+  }
+
+  #storedForm(bytes: Uint8Array): Uint8Array {
+    return this.#settings.compression === 'none' ? bytes : this.#compressed(bytes);
   }
 
   /** Reads and stores a file of this machine. Throws NOT_FOUND, STORAGE. */

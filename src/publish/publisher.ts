@@ -28,9 +28,9 @@ import { takeLock } from '../storage/lock.ts';
 import { openStorage, storageLocation } from '../storage/open-storage.ts';
 import type { Storage, StorageLocation } from '../storage/storage.ts';
 import { type StoredCatalogFile, StoredObjects } from '../storage/stored-objects.ts';
-import { planCatalogs } from './catalog-plan.ts';
+import { isUsed, planCatalogs } from './catalog-plan.ts';
 import { renewCatalog } from './catalog-writer.ts';
-import { ContentStore, type StoredContent, storedContent } from './content-store.ts';
+import { ContentStore, type StoredContent } from './content-store.ts';
 import { applyDirtab } from './dirtab.ts';
 import { DraftTree } from './draft-tree.ts';
 import {
@@ -112,6 +112,7 @@ export interface RollbackResult {
 
 const ROOT = '' as ByteString;
 const SECONDS_PER_DAY = 24 * 3600;
+const EMPTY = new Uint8Array(0);
 
 export class Publisher {
   readonly #target: PublishTarget;
@@ -283,7 +284,7 @@ export class Publisher {
     stored: StoredTree,
     options: PublishOptions,
   ): Promise<PublishResult> {
-    const emptyFile = await this.#storeEmptyFile();
+    const emptyFile = this.#metadata.describe(EMPTY);
     await applyDirtab(draft, this.#objects, emptyFile);
     const nowSeconds = this.#nowSeconds(manifest);
     const root = await this.#storeCatalogs(draft, emptyFile, manifest.revision + 1, nowSeconds);
@@ -346,14 +347,14 @@ export class Publisher {
     if (!this.#target.settings.virtualDirectory) return head;
     const published = new PublishedCatalogs(this.#objects, this.#ports.hashing);
     const draft = new DraftTree(await published.openRoot(head.rootCatalog), published, undefined);
-    const emptyFile = await this.#storeEmptyFile();
+    const emptyFile = this.#metadata.describe(EMPTY);
     if (!(await showSnapshots(draft, tags, emptyFile, head.timestampSeconds))) return head;
     const revision = head.revision + 1;
     const root = await this.#storeCatalogs(draft, emptyFile, revision, head.timestampSeconds);
     return { ...head, rootCatalog: root.hash, rootCatalogSizeBytes: root.sizeBytes, revision };
   }
 
-  #storeCatalogs(
+  async #storeCatalogs(
     draft: DraftTree,
     emptyFile: StoredContent,
     revision: number,
@@ -361,7 +362,10 @@ export class Publisher {
   ): Promise<StoredCatalog> {
     const { catalogs, ttlSeconds } = this.#target.settings;
     draft.complete();
-    return storeCatalogs(planCatalogs(draft.root, catalogs, emptyFile), {
+    const plan = planCatalogs(draft.root, catalogs, emptyFile);
+    // Of the markers that this publisher put into directories.
+    if (isUsed(emptyFile, plan)) await this.#metadata.putContent('', EMPTY);
+    return storeCatalogs(plan, {
       published: draft.published,
       store: this.#metadata,
       hashing: this.#ports.hashing,
@@ -381,12 +385,6 @@ export class Publisher {
       newObjects: newObjects + metadata.newObjects,
       newBytes: newBytes + metadata.newBytes,
     };
-  }
-
-  /** Of the markers that this publisher puts into directories. */
-  async #storeEmptyFile(): Promise<StoredContent> {
-    const hash = await this.#metadata.putContent('', new Uint8Array(0));
-    return storedContent(this.#target.settings, 0, hash, []);
   }
 
   #context(): HeadContext {
