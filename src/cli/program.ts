@@ -28,7 +28,7 @@ const COMMANDS: readonly CommandRow[] = [
   },
   {
     name: 'publish',
-    summary: 'publish a folder or tar stream as the next revision',
+    summary: 'publish a folder, archive, image or transaction as the next revision',
     load: () => import('./commands/publish.ts'),
   },
   {
