@@ -336,10 +336,11 @@ export class Publisher {
     const { timestampSeconds: publishedSeconds, ...root } = shown;
     const tags = shown === head ? history.tags : tagsWithTrunkAt(history.tags, shown);
     beforeCommit?.(root.rootCatalog);
-    await replaceHead(this.#context(), {
-      manifest: { ...manifest, ...root, publishedSeconds },
-      history: { ...history, tags },
-    });
+    await replaceHead(
+      this.#context(),
+      { manifest: { ...manifest, ...root, publishedSeconds }, history: { ...history, tags } },
+      shown === head ? [] : [head.rootCatalog],
+    );
     return revisionOf(root);
   }
 

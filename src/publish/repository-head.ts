@@ -81,22 +81,30 @@ async function readSigned(context: HeadContext, verify: typeof verifyOwnManifest
   return signed;
 }
 
-/** Publishes a manifest with the tags of `history`, which follows the one that it names. Throws STORAGE. */
+/**
+ * Publishes a manifest with the tags of `history`, which follows the one that it names. `passed` are revisions between the one
+ * that is published now and this one. Throws STORAGE.
+ */
 export async function replaceHead(
   context: HeadContext,
   { manifest, history: { tags, branches } }: Head,
+  passed: readonly ContentHash[] = [],
 ): Promise<void> {
   const { settings, metadata, scratch } = context;
   const history = encodeHistory(
     { fqrn: settings.fqrn, previousRevision: manifest.history, tags, branches },
     scratch,
   );
-  await sign(context, {
-    ...manifest,
-    ttlSeconds: settings.ttlSeconds,
-    certificate: await storeCertificate(context, manifest),
-    history: await metadata.putMetadata('H', history),
-  });
+  await sign(
+    context,
+    {
+      ...manifest,
+      ttlSeconds: settings.ttlSeconds,
+      certificate: await storeCertificate(context, manifest),
+      history: await metadata.putMetadata('H', history),
+    },
+    passed,
+  );
 }
 
 /** The one that is published already, if it is the same. */
@@ -112,13 +120,20 @@ async function storeCertificate(
   return metadata.putAsReference('X', keys.certificate);
 }
 
-async function sign(context: HeadContext, manifest: Manifest): Promise<void> {
+async function sign(
+  context: HeadContext,
+  manifest: Manifest,
+  passed: readonly ContentHash[] = [],
+): Promise<void> {
   const { settings, keys, hashing, scratch } = context;
   const { storage } = context.objects;
   const reflog = encodeReflog(
     settings.fqrn,
     await storage.read(REFLOG_PATH),
-    { added: referencesOf(manifest), timestampSeconds: manifest.publishedSeconds ?? 0 },
+    {
+      added: [...passed.map((hash) => ({ hash, type: 'catalog' as const })), ...referencesOf(manifest)],
+      timestampSeconds: manifest.publishedSeconds ?? 0,
+    },
     scratch,
   );
   const signed = await formatSignedText(

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { assertSound } from '../../test/support/garbage.ts';
 import { entry, memoryTree } from '../../test/support/memory-tree.ts';
 import { type PublisherRepository, publisherRepository } from '../../test/support/publisher-repository.ts';
 import { memoryScratch } from '../../test/support/scratch.ts';
 import { openObject } from '../../test/support/storage-place.ts';
+import { objectPath } from '../core/content-hash.ts';
 import { decodeHistory } from '../core/history.ts';
+import { decodeReflog } from '../core/reflog.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { nodeInflating } from '../node/inflating.ts';
 import { FolderStorage } from '../storage/folder-storage.ts';
@@ -75,6 +79,18 @@ test('the directory follows tags that are added and removed, and stays when noth
   await repository.publisher().removeTags(['v1']);
   assert.deepEqual(shown(), ['/.cvmfs/snapshots/same']);
   await assertSound(repository.storage, repository.publicKey);
+});
+
+test('the revision that is shown by the next one is in the reference log, too', async (t) => {
+  const repository = await publisherRepository(memoryScratch(t), { virtualDirectory: true });
+  const before = repository.objects();
+  await repository.publish(tree('1'));
+  await repository.publish(tree('2'), tag('v2'));
+  const reflog = decodeReflog(readFileSync(join(repository.storage, '.cvmfsreflog')));
+  const logged = new Set(reflog.map(({ hash }) => objectPath(hash, 'C')));
+  const roots = repository.objects().filter((path) => path.endsWith('C') && !before.includes(path));
+  // Two revisions with a root each, one that shows v2, and two catalogs of /.cvmfs.
+  assert.equal(roots.filter((path) => logged.has(path)).length, roots.length - 1);
 });
 
 test('a rollback shows the snapshots that are left', async (t) => {
