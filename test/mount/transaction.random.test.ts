@@ -4,6 +4,7 @@ import {
   appendFileSync,
   chmodSync,
   chownSync,
+  constants,
   linkSync,
   lstatSync,
   lutimesSync,
@@ -52,10 +53,15 @@ interface Place {
   readonly number: number;
 }
 
+/** A FIFO that nobody reads is an error at once; without this, the test would wait for ever. */
+const { O_APPEND, O_CREAT, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants;
+const WRITE = { flag: (O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK) as unknown as string };
+const APPEND = { flag: (O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK) as unknown as string };
+
 /** What happens is the same wherever the same tree is; what cannot be done there fails in the same way. */
 const ACTIONS = {
-  write: ({ other, number }: Place) => writeFileSync(other, `new ${number}`),
-  append: ({ path, number }: Place) => appendFileSync(path, ` ${number}`),
+  write: ({ other, number }: Place) => writeFileSync(other, `new ${number}`, WRITE),
+  append: ({ path, number }: Place) => appendFileSync(path, ` ${number}`, APPEND),
   truncate: ({ path, number }: Place) => truncateSync(path, number % 3),
   unlink: ({ path }: Place) => unlinkSync(path),
   remove: ({ folder, path }: Place) => {
@@ -77,7 +83,7 @@ const ACTIONS = {
   chmod: ({ path, number }: Place) => chmodSync(path, 0o700 | (number & 0o77)),
   chown: ({ path, number }: Place) => chownSync(path, number, number),
   touch: ({ path, number }: Place) => lutimesSync(path, number, number),
-  catalog: ({ other }: Place) => writeFileSync(join(dirname(other), '.cvmfscatalog'), ''),
+  catalog: ({ other }: Place) => writeFileSync(join(dirname(other), '.cvmfscatalog'), '', WRITE),
   attribute: ({ path, number }: Place) =>
     execFileSync('setfattr', ['-n', 'user.note', '-v', `${number}`, path], { stdio: 'ignore' }),
 } satisfies Record<string, (place: Place) => void>;
