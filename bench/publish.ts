@@ -3,7 +3,7 @@
  * nested catalogs: the first time, unchanged, and with one file changed, in the folder and in a transaction.
  */
 
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   copyFileSync,
@@ -18,7 +18,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Bar, type Figures, peakMemoryBytes } from './report.ts';
+import { type ChildFigures, measureChild } from './measure-child.ts';
+import type { Bar, Figures } from './report.ts';
 
 export const bars: Readonly<Record<string, Bar>> = {
   publishSeconds: { atMost: 10 },
@@ -205,42 +206,11 @@ function thimble(args: readonly string[]): void {
   if (result.status !== 0) throw new Error(result.stderr);
 }
 
-interface Measured {
-  readonly seconds: number;
-  readonly cpuSeconds: number;
-  readonly peakBytes: number;
+interface Measured extends ChildFigures {
   readonly newObjects: number;
 }
 
 async function measured(args: readonly string[]): Promise<Measured> {
-  const startedMs = performance.now();
-  const cpuBefore = childrenCpuSeconds();
-  const child = spawn(launcher, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-  let output = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    output += String(chunk);
-  });
-  let peakBytes = 0;
-  const timer = setInterval(() => {
-    if (child.pid !== undefined && child.exitCode === null)
-      peakBytes = Math.max(peakBytes, peakMemoryBytes(child.pid) || 0);
-  }, 50);
-  const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
-  clearInterval(timer);
-  if (status !== 0) throw new Error(`publish ended with status ${status}`);
-  return {
-    seconds: (performance.now() - startedMs) / 1000,
-    cpuSeconds: childrenCpuSeconds() - cpuBefore,
-    peakBytes,
-    newObjects: (JSON.parse(output) as { newObjects: number }).newObjects,
-  };
-}
-
-/** CPU of all children that have ended, in seconds. */
-function childrenCpuSeconds(): number {
-  const times = spawnSync('sh', ['-c', `cut -d' ' -f16,17 /proc/${process.pid}/stat`], {
-    encoding: 'utf8',
-  }).stdout;
-  const [user = 0, system = 0] = times.trim().split(' ').map(Number);
-  return (user + system) / 100;
+  const { output, ...figures } = await measureChild(launcher, args);
+  return { ...figures, newObjects: (JSON.parse(output) as { newObjects: number }).newObjects };
 }

@@ -5,7 +5,8 @@ import { randomFillSync } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Bar, type Figures, peakMemoryBytes } from './report.ts';
+import { type ChildFigures, measureChild } from './measure-child.ts';
+import type { Bar, Figures } from './report.ts';
 
 export const bars: Readonly<Record<string, Bar>> = {
   objectsPerSecond: { atLeast: 3000 },
@@ -82,43 +83,8 @@ function addressOf(server: ChildProcess): Promise<string> {
   });
 }
 
-interface Measured {
-  readonly seconds: number;
-  readonly cpuSeconds: number;
-  readonly peakBytes: number;
-  readonly objects: number;
-}
-
-/** Runs a command; seconds are those from its start to its end, start-up included. */
-async function measured(args: readonly string[]): Promise<Measured> {
-  const startedMs = performance.now();
-  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-  let output = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    output += String(chunk);
-  });
-  let peakBytes = 0;
-  const cpuBefore = cpuSecondsOfChildren();
-  const timer = setInterval(() => {
-    if (child.pid !== undefined && child.exitCode === null)
-      peakBytes = Math.max(peakBytes, peakMemoryBytes(child.pid) || 0);
-  }, 50);
-  const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
-  clearInterval(timer);
-  if (status !== 0) throw new Error(`replicate ended with status ${status}`);
-  return {
-    seconds: (performance.now() - startedMs) / 1000,
-    cpuSeconds: cpuSecondsOfChildren() - cpuBefore,
-    peakBytes,
-    objects: (JSON.parse(output) as { objects: number }).objects,
-  };
-}
-
-/** Of those that have ended. */
-function cpuSecondsOfChildren(): number {
-  const fields = spawnSync('cut', ['-d', ' ', '-f', '16,17', `/proc/${process.pid}/stat`], {
-    encoding: 'utf8',
-  });
-  const [user = 0, system = 0] = fields.stdout.trim().split(' ').map(Number);
-  return (user + system) / 100;
+/** Seconds are those from its start to its end, start-up included. */
+async function measured(args: readonly string[]): Promise<ChildFigures & { readonly objects: number }> {
+  const { output, ...figures } = await measureChild(process.execPath, [main, ...args]);
+  return { ...figures, objects: (JSON.parse(output) as { objects: number }).objects };
 }

@@ -7,6 +7,7 @@ import { keyPaths } from '../../src/publish/keys.ts';
 import { describeTree, readRepository } from '../support/described-tree.ts';
 import { noise } from '../support/memory-tree.ts';
 import { FQRN } from '../support/publisher-repository.ts';
+import { randomNumbers } from '../support/random-numbers.ts';
 import { memoryScratch } from '../support/scratch.ts';
 import { readManifest } from '../support/storage-place.ts';
 import { thimble, thimbleJson } from '../support/thimble.ts';
@@ -15,15 +16,6 @@ import { dir, file, makeTree } from '../support/trees.ts';
 const ROUNDS = 15;
 const SEED = 20_261_122;
 const CRASH_POINT = new URL('../support/publish-crash-point.ts', import.meta.url).href;
-
-/** Numbers that look random and are the same in every run. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
 
 /** Trees that share some files with each other and not the rest. */
 function makeRound(folder: string, round: number): void {

@@ -12,6 +12,7 @@ import { parseFqrn } from '../../src/core/fqrn.ts';
 import { publicKeyFiles } from '../../src/publish/keys.ts';
 import { assertSound, neededObjects } from './garbage.ts';
 import { noise } from './memory-tree.ts';
+import { randomNumbers } from './random-numbers.ts';
 import { objectsOf, readManifest } from './storage-place.ts';
 import { type Outcome, startThimble, thimble } from './thimble.ts';
 
@@ -44,15 +45,6 @@ export interface KillFigures {
 }
 
 type Kind = 'publish' | 'gc' | 'replicate' | 'gc-replica';
-
-/** Numbers that look random and are the same in every run. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
 
 /** Throws an AssertionError, with the round in its message, as soon as something is not as it has to be. */
 export async function runKillRounds(options: KillOptions): Promise<KillFigures> {
