@@ -2,10 +2,10 @@
 
 import { writeSync } from 'node:fs';
 import type { ContentHash } from '../core/content-hash.ts';
+import { mountSnapshot } from '../mount/snapshot-mount.ts';
 import { CatalogOrder } from '../node/catalog-order.ts';
 import { lineLog } from '../node/log.ts';
 import { openRepository, type RepositoryAddress } from '../node/repository-access.ts';
-import { mountSnapshot } from '../node/snapshot-mount.ts';
 import { tellFailed, tellStarted } from './background.ts';
 
 export interface TransactionServerArguments {

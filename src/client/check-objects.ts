@@ -11,7 +11,7 @@ import {
 import { type ErrorCode, errorCodeOf, messageOf, ThimbleError } from '../core/errors.ts';
 import type { Hashing } from '../core/ports.ts';
 import { isDamage } from './check-findings.ts';
-import type { Servers } from './servers.ts';
+import type { Servers } from './network/servers.ts';
 
 export type CheckedObject = Omit<ReferencedObject, 'type' | 'sizeBytes'> & {
   readonly type: ObjectType;

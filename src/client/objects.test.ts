@@ -10,9 +10,9 @@ import type { ByteRange, ObjectNeed } from '../core/vfs.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { nodeInflating } from '../node/inflating.ts';
 import { type CacheId, type CacheWriter, cacheIdOf, MemoryCache, type ObjectCache } from './cache.ts';
+import { Servers } from './network/servers.ts';
+import type { OpenOptions, Source, SourceFile } from './network/source.ts';
 import { Objects, readWhole } from './objects.ts';
-import { Servers } from './servers.ts';
-import type { OpenOptions, Source, SourceFile } from './source.ts';
 
 const MIB = 1024 * 1024;
 const PIECE_BYTES = 64 * 1024;

@@ -16,8 +16,8 @@ import { ThimbleError } from '../core/errors.ts';
 import { type Hashing, type Inflating, type Log, silentLog } from '../core/ports.ts';
 import type { ObjectNeed } from '../core/vfs.ts';
 import { type CacheId, cacheIdOf, MemoryCache, type ObjectCache } from './cache.ts';
-import type { Servers } from './servers.ts';
-import type { SourceFile } from './source.ts';
+import type { Servers } from './network/servers.ts';
+import type { SourceFile } from './network/source.ts';
 
 /** Objects up to this are taken whole and inflated at once, which is fastest; larger ones stream. */
 const WHOLE_BYTES = 1024 * 1024;

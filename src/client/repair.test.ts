@@ -14,9 +14,9 @@ import { nodeHashing } from '../node/hashing.ts';
 import { ObjectCheckPool } from '../node/object-check-pool.ts';
 import { FolderStorage } from '../storage/folder-storage.ts';
 import { type CheckReport, checkRepository } from './check-repository.ts';
+import { Servers } from './network/servers.ts';
+import type { Source } from './network/source.ts';
 import { type RepairPlace, ReplicaRepair } from './repair.ts';
-import { Servers } from './servers.ts';
-import type { Source } from './source.ts';
 
 const scope = fileScope();
 const published = await publishSmallTree(scope);

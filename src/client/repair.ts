@@ -11,8 +11,8 @@ import {
 import { errorCodeOf, messageOf } from '../core/errors.ts';
 import type { Hashing } from '../core/ports.ts';
 import { wrongHash } from './check-objects.ts';
+import type { Servers } from './network/servers.ts';
 import { readWhole } from './objects.ts';
-import type { Servers } from './servers.ts';
 
 export type RepairOutcome =
   | { readonly kind: 'repaired'; readonly from: string }

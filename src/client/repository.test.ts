@@ -20,7 +20,7 @@ import { nodeClock } from '../node/clock.ts';
 import { FolderSource } from '../node/folder-source.ts';
 import { createKeys } from '../publish/keys.ts';
 import type { PublishResult } from '../publish/publisher.ts';
-import type { Source } from './source.ts';
+import type { Source } from './network/source.ts';
 
 const scope = fileScope();
 let published: PublishedRepository;

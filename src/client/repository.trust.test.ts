@@ -22,8 +22,8 @@ import { FolderSource } from '../node/folder-source.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { openRepository } from '../node/repository-access.ts';
 import { loadKeys, signManifest } from '../publish/keys.ts';
+import type { Source } from './network/source.ts';
 import type { Repository, Selection } from './repository.ts';
-import type { Source } from './source.ts';
 
 const scope = fileScope();
 let published: KeyRepository;

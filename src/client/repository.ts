@@ -35,8 +35,8 @@ import {
   verifyWhitelist,
 } from '../core/trust.ts';
 import { parseWhitelist, WHITELIST_PATH, type Whitelist } from '../core/whitelist.ts';
+import type { Servers } from './network/servers.ts';
 import { type Objects, readWhole } from './objects.ts';
-import type { Servers } from './servers.ts';
 
 /** Which snapshot: the newest unless something is given; a root hash needs no signature, it is the trust. */
 export interface Selection {

@@ -6,11 +6,11 @@
 import { closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import type { Log } from '../core/ports.ts';
+import { mountSnapshot, type SnapshotMount } from '../mount/snapshot-mount.ts';
 import { type FuseWorkerData, runFuseWorker } from '../node/fuse-worker.ts';
 import { nodeGuestSystem } from '../node/guest-system.ts';
 import { lineLog } from '../node/log.ts';
 import { openRepository } from '../node/repository-access.ts';
-import { mountSnapshot, type SnapshotMount } from '../node/snapshot-mount.ts';
 import { Boot, explainFailure, type RootMount, type RootRequest } from './boot.ts';
 
 /** The initrd's first program waits on the other end for one word. */

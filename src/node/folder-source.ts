@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import type { OpenOptions, Source, SourceFile } from '../client/source.ts';
+import type { OpenOptions, Source, SourceFile } from '../client/network/source.ts';
 import { ThimbleError } from '../core/errors.ts';
 
 const CHUNK_BYTES = 1024 * 1024;

@@ -3,8 +3,8 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { ObjectCache } from '../client/cache.ts';
 import { type CheckedObject, verifyStoredBytes } from '../client/check-objects.ts';
+import type { Servers } from '../client/network/servers.ts';
 import { Objects } from '../client/objects.ts';
-import type { Servers } from '../client/servers.ts';
 import { objectPath } from '../core/content-hash.ts';
 import { type ErrorCode, errorCodeOf, messageOf } from '../core/errors.ts';
 import { silentLog } from '../core/ports.ts';

@@ -2,11 +2,11 @@
 
 import { readFileSync } from 'node:fs';
 import { MemoryCache, type ObjectCache } from '../client/cache.ts';
-import { HttpClient, type HttpOptions } from '../client/http/http-client.ts';
+import { HttpClient, type HttpOptions } from '../client/network/http-client.ts';
+import { Servers, type ServersOptions } from '../client/network/servers.ts';
+import { HttpSource, type Source } from '../client/network/source.ts';
 import { Objects } from '../client/objects.ts';
 import { Repository } from '../client/repository.ts';
-import { Servers, type ServersOptions } from '../client/servers.ts';
-import { HttpSource, type Source } from '../client/source.ts';
 import { parseBlacklists } from '../core/blacklist.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { Log, Sockets } from '../core/ports.ts';

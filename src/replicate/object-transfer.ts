@@ -3,8 +3,8 @@
  * anybody can see them. What is there already is not fetched; what is on its way is not asked for twice.
  */
 
+import type { Servers } from '../client/network/servers.ts';
 import { readWhole } from '../client/objects.ts';
-import type { Servers } from '../client/servers.ts';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import {
   algorithmOf,

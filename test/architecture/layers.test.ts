@@ -30,6 +30,16 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: ['*'],
     why: 'it implements ports for this engine, and has no opinion on what is done with them',
   },
+  config: {
+    may: ['core', 'client', 'node'],
+    packages: ['*'],
+    why: 'it tells what a reader is to do, and does none of it',
+  },
+  mount: {
+    may: ['core', 'client', 'fuse', 'node', 'config'],
+    packages: ['*'],
+    why: 'it serves mounts and tells about them, and knows no publisher',
+  },
   storage: {
     may: ['core', 'node'],
     packages: ['*'],
@@ -46,7 +56,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   cli: {
     may: [
       ...['core', 'archive', 'client', 'fuse', 'guest', 'node', 'storage', 'publish', 'replicate', 'export'],
-      ...['osrepo', 'image', 'vm', 'server'],
+      ...['osrepo', 'image', 'vm', 'server', 'config', 'mount'],
     ],
     packages: ['*'],
     why: 'it wires everything',

@@ -9,7 +9,7 @@ import { deflateSync } from 'node:zlib';
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts';
 import { cacheIdOf } from '../../src/client/cache.ts';
 import { Objects } from '../../src/client/objects.ts';
-import { Servers } from '../../src/client/servers.ts';
+import { Servers } from '../../src/client/network/servers.ts';
 import { hashBytes, objectPath } from '../../src/core/content-hash.ts';
 import type { ObjectNeed } from '../../src/core/vfs.ts';
 import { nodeClock, nodeRandom } from '../../src/node/clock.ts';

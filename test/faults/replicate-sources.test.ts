@@ -6,7 +6,7 @@ import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readWhole } from '../../src/client/objects.ts';
-import type { OpenOptions, SourceFile } from '../../src/client/source.ts';
+import type { OpenOptions, SourceFile } from '../../src/client/network/source.ts';
 import { objectPath } from '../../src/core/content-hash.ts';
 import { type ErrorCode, ThimbleError } from '../../src/core/errors.ts';
 import { FolderStorage } from '../../src/storage/folder-storage.ts';

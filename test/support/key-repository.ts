@@ -5,7 +5,7 @@
 
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Source } from '../../src/client/source.ts';
+import type { Source } from '../../src/client/network/source.ts';
 import type { Fqrn } from '../../src/core/fqrn.ts';
 import { MANIFEST_PATH, type Manifest } from '../../src/core/manifest.ts';
 import type { Clock } from '../../src/core/ports.ts';

@@ -7,8 +7,8 @@ import { inflateSync } from 'node:zlib';
 import { MemoryCache } from '../../src/client/cache.ts';
 import { Objects } from '../../src/client/objects.ts';
 import { Repository } from '../../src/client/repository.ts';
-import { Servers } from '../../src/client/servers.ts';
-import type { OpenOptions, Source, SourceFile } from '../../src/client/source.ts';
+import { Servers } from '../../src/client/network/servers.ts';
+import type { OpenOptions, Source, SourceFile } from '../../src/client/network/source.ts';
 import {
   algorithmOf,
   contentHashOf,

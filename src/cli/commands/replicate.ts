@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { DEFAULT_SERVERS_OPTIONS } from '../../client/servers.ts';
+import { DEFAULT_SERVERS_OPTIONS } from '../../client/network/servers.ts';
 import { messageOf, ThimbleError } from '../../core/errors.ts';
 import { nodeClock, nodeRandom } from '../../node/clock.ts';
 import { nodeHashing } from '../../node/hashing.ts';

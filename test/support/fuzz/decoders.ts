@@ -4,8 +4,8 @@
  */
 
 import { CheckState } from '../../../src/client/check-state.ts';
-import { HttpClient } from '../../../src/client/http/http-client.ts';
-import { parseHttpUrl } from '../../../src/client/http/url.ts';
+import { HttpClient } from '../../../src/client/network/http-client.ts';
+import { parseHttpUrl } from '../../../src/client/network/url.ts';
 import { SnapshotVfs } from '../../../src/client/snapshot-vfs.ts';
 import { parseBlacklists } from '../../../src/core/blacklist.ts';
 import { type Bytes, byteStringOf, bytesOf } from '../../../src/core/bytes/byte-string.ts';

@@ -4,12 +4,12 @@ import { attachCatalogs } from '../client/attach-catalogs.ts';
 import { MountedSnapshot } from '../client/mounted-snapshot.ts';
 import type { Selection, Snapshot } from '../client/repository.ts';
 import type { Log } from '../core/ports.ts';
-import type { CatalogOrder } from './catalog-order.ts';
-import { type MountOptions, mountFuse } from './fuse-mount.ts';
-import { FuseServer } from './fuse-server.ts';
-import { variablesOf } from './fuse-worker.ts';
-import { nodeHashing } from './hashing.ts';
-import type { RepositoryAccess } from './repository-access.ts';
+import type { CatalogOrder } from '../node/catalog-order.ts';
+import { type MountOptions, mountFuse } from '../node/fuse-mount.ts';
+import { FuseServer } from '../node/fuse-server.ts';
+import { variablesOf } from '../node/fuse-worker.ts';
+import { nodeHashing } from '../node/hashing.ts';
+import type { RepositoryAccess } from '../node/repository-access.ts';
 
 /** A pinned snapshot never changes: the kernel may keep what it learnt for ten years. */
 const PINNED_SECONDS = 10 * 365 * 24 * 3600;

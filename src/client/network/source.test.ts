@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { openOptions, sourceFolder, testSource } from '../../test/contract/source-contract.ts';
-import { type RawAnswer, response, startRawServer } from '../../test/support/raw-server.ts';
-import { nodeClock } from '../node/clock.ts';
-import { nodeSockets } from '../node/sockets.ts';
-import { RepositoryServer } from '../server/repository-server.ts';
-import { HttpClient } from './http/http-client.ts';
-import { readWhole } from './objects.ts';
+import { openOptions, sourceFolder, testSource } from '../../../test/contract/source-contract.ts';
+import { type RawAnswer, response, startRawServer } from '../../../test/support/raw-server.ts';
+import { nodeClock } from '../../node/clock.ts';
+import { nodeSockets } from '../../node/sockets.ts';
+import { RepositoryServer } from '../../server/repository-server.ts';
+import { readWhole } from '../objects.ts';
+import { HttpClient } from './http-client.ts';
 import { HttpSource } from './source.ts';
 
 const FQRN = 'source.example.org';

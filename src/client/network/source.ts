@@ -1,10 +1,10 @@
 /** Where the files of a repository come from: a web server, perhaps through a proxy, or a folder. */
 
-import type { Bytes } from '../core/bytes/byte-string.ts';
-import { ThimbleError } from '../core/errors.ts';
-import type { ByteRange } from '../core/vfs.ts';
-import type { HttpClient, HttpResponse } from './http/http-client.ts';
-import { type HttpUrl, parseHttpUrl } from './http/url.ts';
+import type { Bytes } from '../../core/bytes/byte-string.ts';
+import { ThimbleError } from '../../core/errors.ts';
+import type { ByteRange } from '../../core/vfs.ts';
+import type { HttpClient, HttpResponse } from './http-client.ts';
+import { type HttpUrl, parseHttpUrl } from './url.ts';
 
 export interface SourceFile {
   /** Where the source says it. */

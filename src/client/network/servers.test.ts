@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { JumpingClock } from '../../test/support/fake-clock.ts';
-import { type ErrorCode, ThimbleError } from '../core/errors.ts';
-import type { Log } from '../core/ports.ts';
-import { readWhole } from './objects.ts';
+import { JumpingClock } from '../../../test/support/fake-clock.ts';
+import { type ErrorCode, ThimbleError } from '../../core/errors.ts';
+import type { Log } from '../../core/ports.ts';
+import { readWhole } from '../objects.ts';
 import { Servers, type ServersOptions } from './servers.ts';
 import type { OpenOptions, Source, SourceFile } from './source.ts';
 

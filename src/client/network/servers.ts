@@ -4,9 +4,9 @@
  * deadline. The server that answered last is asked first.
  */
 
-import { ThimbleError } from '../core/errors.ts';
-import { type Clock, type Log, type Random, silentLog } from '../core/ports.ts';
-import type { ByteRange } from '../core/vfs.ts';
+import { ThimbleError } from '../../core/errors.ts';
+import { type Clock, type Log, type Random, silentLog } from '../../core/ports.ts';
+import type { ByteRange } from '../../core/vfs.ts';
 import type { OpenOptions, Source, SourceFile } from './source.ts';
 
 export interface ServersOptions {
