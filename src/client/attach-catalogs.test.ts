@@ -20,7 +20,7 @@ const SHARE = '/usr/share' as ByteString;
 test('attachCatalogs() makes node ids what they were', async () => {
   const mounted = await openSnapshot(published);
   await attachCatalogs(mounted, [USR, SHARE]);
-  assert.equal(mounted.vfs.catalogs, 3);
+  assert.equal(mounted.vfs.catalogs.count, 3);
   const { node } = (await new SnapshotReader(mounted).find('/usr/share/doc/readme'))!;
 
   const again = await openSnapshot(published);

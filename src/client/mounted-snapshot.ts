@@ -3,17 +3,21 @@
  * it was missing.
  */
 
+import type { ByteString } from '../core/bytes/byte-string.ts';
 import { CatalogReader, MAX_CATALOG_BYTES } from '../core/catalog/catalog-reader.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import type { Hashing } from '../core/ports.ts';
-import type { CatalogNeed, Need, NodeId } from '../core/vfs.ts';
+import { type Need, ROOT_NODE } from '../core/vfs.ts';
+import type { Slot } from './catalog-tree.ts';
 import type { Objects } from './objects.ts';
 import type { Snapshot } from './repository.ts';
+import { type CatalogChange, changesOf, type RevisionChanges } from './revision-changes.ts';
 import { SnapshotVfs, type SnapshotVfsOptions } from './snapshot-vfs.ts';
 
 /** A catalog as it travels between threads: its inflated bytes, and where it belongs. */
 export interface CatalogFile {
-  readonly node: NodeId | undefined;
+  /** Absolute path of the directory that it is mounted on; the root is the empty string. */
+  readonly mountpoint: ByteString;
   readonly hash: ContentHash;
   readonly bytes: Uint8Array;
 }
@@ -26,19 +30,23 @@ export interface MountedSnapshotOptions {
    * bytes to use are returned, so that both can share them.
    */
   readonly onCatalog?: (file: CatalogFile) => Uint8Array;
+  /** Called when another revision is shown, whose catalogs have been handed over before. */
+  readonly onMove?: (snapshot: Snapshot) => void;
 }
 
 export class MountedSnapshot {
   readonly vfs: SnapshotVfs;
-  readonly snapshot: Snapshot;
+  #snapshot: Snapshot;
   readonly #objects: Objects;
   readonly #onCatalog: (file: CatalogFile) => Uint8Array;
-  readonly #attaching = new Map<NodeId, Promise<void>>();
+  readonly #onMove: (snapshot: Snapshot) => void;
+  readonly #attaching = new Map<string, Promise<Slot>>();
 
   private constructor(snapshot: Snapshot, objects: Objects, options: MountedSnapshotOptions) {
-    this.snapshot = snapshot;
+    this.#snapshot = snapshot;
     this.#objects = objects;
     this.#onCatalog = options.onCatalog ?? ((file) => file.bytes);
+    this.#onMove = options.onMove ?? (() => {});
     this.vfs = new SnapshotVfs({
       hashing: options.hashing,
       cache: objects,
@@ -53,30 +61,68 @@ export class MountedSnapshot {
     options: MountedSnapshotOptions,
   ): Promise<MountedSnapshot> {
     const mounted = new MountedSnapshot(snapshot, objects, options);
-    await mounted.#attach(undefined, snapshot.rootCatalog, 'root catalog');
+    await mounted.#attach(ROOT, snapshot.rootCatalog);
     return mounted;
+  }
+
+  /** The one that is shown now. */
+  get snapshot(): Snapshot {
+    return this.#snapshot;
   }
 
   /** Brings what `need` asks for. Throws as `Objects.fetch` and `Objects.load` do. */
   async fulfil(need: Need): Promise<void> {
     if (need.kind === 'object') return this.#objects.fetch(need);
-    if (this.vfs.isAttached(need.node)) return;
-    const underWay = this.#attaching.get(need.node);
+    await this.#attach(need.mountpoint, need.hash);
+  }
+
+  /**
+   * Shows another snapshot of the same repository, and tells what the kernel has to forget. Of all catalogs that are attached, the
+   * new forms are fetched before: nothing has changed if that fails. Throws as `Objects.load` does.
+   */
+  async moveTo(snapshot: Snapshot): Promise<RevisionChanges> {
+    const { catalogs } = this.vfs;
+    const root = { before: catalogs.root, after: await this.#attach(ROOT, snapshot.rootCatalog) };
+    const changed: CatalogChange[] = [{ ...root, rootNode: ROOT_NODE }];
+    for (const { before, after } of changed) {
+      for (const [path, { hash }] of before.references) {
+        const mountpoint = (before.base + path) as ByteString;
+        const child = catalogs.find(mountpoint, hash);
+        const next = after.references.get(path);
+        // Where nobody looked yet there is nothing to forget.
+        if (child === undefined || next === undefined || next.hash === hash) continue;
+        const rootNode = catalogs.seekPath(before, mountpoint) ? this.vfs.nodeOf(before) : ROOT_NODE;
+        changed.push({ before: child, after: await this.#attach(mountpoint, next.hash), rootNode });
+      }
+    }
+    const changes = changesOf(changed, (slot) => this.vfs.nodeOf(slot));
+    this.vfs.moveTo(snapshot.rootCatalog);
+    this.#onMove(snapshot);
+    this.#snapshot = snapshot;
+    return changes;
+  }
+
+  #attach(mountpoint: ByteString, hash: ContentHash): Promise<Slot> {
+    const attached = this.vfs.catalogs.find(mountpoint, hash);
+    if (attached !== undefined) return Promise.resolve(attached);
+    const key = `${hash}${mountpoint}`;
+    const underWay = this.#attaching.get(key);
     if (underWay !== undefined) return underWay;
-    const attaching = this.#attachNested(need).finally(() => this.#attaching.delete(need.node));
-    this.#attaching.set(need.node, attaching);
+    const attaching = this.#load(mountpoint, hash).finally(() => this.#attaching.delete(key));
+    this.#attaching.set(key, attaching);
     return attaching;
   }
 
-  #attachNested(need: CatalogNeed): Promise<void> {
-    return this.#attach(need.node, need.hash, `catalog of ${need.mountpoint}`);
-  }
-
-  async #attach(node: NodeId | undefined, hash: ContentHash, label: string): Promise<void> {
+  async #load(mountpoint: ByteString, hash: ContentHash): Promise<Slot> {
+    const label = mountpoint === '' ? 'root catalog' : `catalog of ${mountpoint}`;
     const loaded = await this.#objects.load(hash, 'C', MAX_CATALOG_BYTES, label);
+    const { catalogs } = this.vfs;
     // Before others get it: nothing of a damaged catalog may reach them.
-    CatalogReader.open(loaded);
-    const bytes = this.#onCatalog({ node, hash, bytes: loaded });
-    this.vfs.attach({ node, hash, reader: CatalogReader.open(bytes) });
+    catalogs.verify({ mountpoint, hash, reader: CatalogReader.open(loaded) });
+    const bytes = this.#onCatalog({ mountpoint, hash, bytes: loaded });
+    catalogs.attach({ mountpoint, hash, reader: CatalogReader.open(bytes) });
+    return catalogs.find(mountpoint, hash)!;
   }
 }
+
+const ROOT = '' as ByteString;

@@ -18,8 +18,9 @@ import {
   S_IFREG,
 } from '../core/vfs.ts';
 import { nodeHashing } from '../node/hashing.ts';
+import type { Attachment } from './catalog-tree.ts';
 import type { Objects } from './objects.ts';
-import { type Attachment, SnapshotVfs } from './snapshot-vfs.ts';
+import { SnapshotVfs } from './snapshot-vfs.ts';
 
 const scope = fileScope();
 let published: PublishedRepository;
@@ -37,6 +38,8 @@ before(async () => {
 const catalogOf = async (hash: ContentHash) =>
   CatalogReader.open(await objects.load(hash, 'C', 1e9, 'catalog'));
 
+const ROOT = '' as ByteString;
+
 interface Bench {
   readonly vfs: SnapshotVfs;
   /** What was attached, in order. */
@@ -53,18 +56,18 @@ async function openVfs(variables: Readonly<Record<string, string>> = {}): Promis
     variable: (name) => variables[name] as ByteString | undefined,
   });
   const attachments: Attachment[] = [];
-  const attach = async (node: NodeId | undefined, hash: ContentHash) => {
-    const attachment = { node, hash, reader: await catalogOf(hash) };
+  const attach = async (mountpoint: ByteString, hash: ContentHash) => {
+    const attachment = { mountpoint, hash, reader: await catalogOf(hash) };
     attachments.push(attachment);
-    vfs.attach(attachment);
+    vfs.catalogs.attach(attachment);
   };
-  await attach(undefined, rootHash);
+  await attach(ROOT, rootHash);
   const settle = async <T>(ask: () => T | NotYet): Promise<T> => {
     for (;;) {
       const answer = ask();
       if (!(answer instanceof NotYet)) return answer;
       if (answer.need.kind === 'object') await objects.fetch(answer.need);
-      else await attach(answer.need.node, answer.need.hash);
+      else await attach(answer.need.mountpoint, answer.need.hash);
     }
   };
   const find = async (path: string) => {
@@ -196,7 +199,7 @@ for (const name of ['e/pty', 'em\0ty', '\0\0\0\0\0']) {
     // The row alone is changed, as by a publisher that means harm: its key stays.
     bytes.write(name, at, 'latin1');
     const vfs = new SnapshotVfs({ hashing: nodeHashing, cache: objects });
-    vfs.attach({ node: undefined, hash: rootHash, reader: CatalogReader.open(bytes) });
+    vfs.catalogs.attach({ mountpoint: ROOT, hash: rootHash, reader: CatalogReader.open(bytes) });
     assert.throws(() => vfs.readdir(ROOT_NODE, 0, () => true), { code: 'FORMAT', message: /has an entry/ });
   });
 }
@@ -291,7 +294,7 @@ test('read() says which object it needs, and reads when it is here', async () =>
   const { vfs, ...bench } = await openVfs();
   const { node } = (await bench.find('/etc/passwd'))!;
   const fresh = new SnapshotVfs({ hashing: nodeHashing, cache: { read: () => undefined } });
-  fresh.attach({ node: undefined, hash: rootHash, reader: await catalogOf(rootHash) });
+  fresh.catalogs.attach({ mountpoint: ROOT, hash: rootHash, reader: await catalogOf(rootHash) });
   const into = Buffer.alloc(100, 0xee);
   const answer = fresh.read(node, 0, 100, into, 10);
   assert.ok(answer instanceof NotYet);
@@ -322,7 +325,7 @@ test('read() needs the chunks that it touches, one after the other, and no other
         cached.has(id) ? objects.read(id, position, length, into, at) : undefined,
     },
   });
-  vfs.attach({ node: undefined, hash: rootHash, reader: await catalogOf(rootHash) });
+  vfs.catalogs.attach({ mountpoint: ROOT, hash: rootHash, reader: await catalogOf(rootHash) });
   const found = vfs.lookup(ROOT_NODE, Buffer.from('chunked'));
   assert.ok(found !== undefined && !(found instanceof NotYet));
   const { node } = found;
@@ -378,7 +381,7 @@ test('read() needs nothing to read nothing', async () => {
 
 test('read() refuses cached content that is shorter than the catalog says', async () => {
   const vfs = new SnapshotVfs({ hashing: nodeHashing, cache: { read: (_, __, length) => length - 1 } });
-  vfs.attach({ node: undefined, hash: rootHash, reader: await catalogOf(rootHash) });
+  vfs.catalogs.attach({ mountpoint: ROOT, hash: rootHash, reader: await catalogOf(rootHash) });
   const { node } = vfs.lookup(ROOT_NODE, Buffer.from('a.txt')) as Attributes;
   assert.throws(() => vfs.read(node, 0, 5, Buffer.alloc(5), 0), { code: 'INTEGRITY' });
 });
@@ -399,11 +402,11 @@ test('a transition point needs its catalog for its entries, but not for itself',
   const answers = [vfs.lookup(usr.node, Buffer.from('bin')), vfs.readdir(usr.node, 0, () => true)];
   for (const answer of answers) {
     assert.ok(answer instanceof NotYet && answer.need.kind === 'catalog');
-    assert.deepEqual([answer.need.node, answer.need.mountpoint], [usr.node, '/usr']);
+    assert.equal(answer.need.mountpoint, '/usr');
   }
-  assert.equal(vfs.catalogs, 1);
+  assert.equal(vfs.catalogs.count, 1);
   await settle(() => vfs.lookup(usr.node, Buffer.from('bin')));
-  assert.deepEqual([vfs.catalogs, vfs.isAttached(usr.node)], [2, true]);
+  assert.deepEqual([vfs.catalogs.count, vfs.isAttached(usr.node)], [2, true]);
   assert.deepEqual({ ...vfs.getattr(usr.node)! }, usr, 'it looks the same after it');
 });
 
@@ -426,8 +429,8 @@ test('paths lead back from nodes, through nested catalogs', async () => {
 test('attaching a catalog twice changes nothing', async () => {
   const { vfs, attachments, find } = await openVfs();
   const before = (await find('/usr/bin/sh'))!;
-  for (const attachment of attachments) vfs.attach(attachment);
-  assert.equal(vfs.catalogs, attachments.length);
+  for (const attachment of attachments) vfs.catalogs.attach(attachment);
+  assert.equal(vfs.catalogs.count, attachments.length);
   assert.deepEqual(await find('/usr/bin/sh'), before);
 });
 
@@ -437,7 +440,7 @@ test('two that attach the same catalogs in the same order agree on every node', 
   for (const path of paths) await first.find(path);
   const second = new SnapshotVfs({ hashing: nodeHashing, cache: objects });
   for (const attachment of first.attachments) {
-    second.attach({ ...attachment, reader: await catalogOf(attachment.hash) });
+    second.catalogs.attach({ ...attachment, reader: await catalogOf(attachment.hash) });
   }
   for (const path of paths) {
     const found = (await first.find(path))!;

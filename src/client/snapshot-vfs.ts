@@ -1,13 +1,17 @@
 /**
- * A snapshot as a file system: the catalogs of one root hash, answering the questions of the kernel.
+ * A snapshot as a file system: its catalogs, answering the questions of the kernel.
  *
  * Nothing is kept per file. A node id is the position of a row: `slot * 2^32 + rowid + 1`, where each attached catalog
  * has a slot; node 1 is the root. So a million listed files cost no memory, and FORGET has nothing to forget.
+ *
+ * When the file system moves to another revision, an entry that is the same keeps the node of the catalog where it was first
+ * seen. A directory is the same as long as its path is one; anything else as long as nothing of it has changed. So open files
+ * keep their content, and processes the directory they are in.
  */
 
 import { type ByteString, type Bytes, byteStringOf, bytesOf } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
-import type { CatalogReader, CatalogRow, NestedReference } from '../core/catalog/catalog-reader.ts';
+import type { CatalogRow } from '../core/catalog/catalog-reader.ts';
 import { entriesOf } from '../core/catalog/counters.ts';
 import {
   FLAG_BIND_MOUNTPOINT,
@@ -16,8 +20,8 @@ import {
   FLAG_NESTED_MOUNTPOINT,
 } from '../core/catalog/flags.ts';
 import type { ContentHash } from '../core/content-hash.ts';
-import { assert, ThimbleError } from '../core/errors.ts';
-import { type PathKey, pathKeyOf, pathKeyOfDigest } from '../core/path-key.ts';
+import { ThimbleError } from '../core/errors.ts';
+import { type PathKey, parentPath, pathKeyOfDigest } from '../core/path-key.ts';
 import type { Hashing } from '../core/ports.ts';
 import { expandSymlink } from '../core/symlink-variables.ts';
 import {
@@ -36,6 +40,8 @@ import {
   type Vfs,
 } from '../core/vfs.ts';
 import { cacheIdOf, type ObjectCache } from './cache.ts';
+import { CatalogTree, type Slot } from './catalog-tree.ts';
+import { isSameEntry } from './same-entry.ts';
 import { chunkAt, type StoredChunk, type StoredFile, storedFileOf } from './stored-file.ts';
 
 export interface SnapshotVfsOptions {
@@ -43,28 +49,6 @@ export interface SnapshotVfsOptions {
   readonly cache: Pick<ObjectCache, 'read'>;
   /** Values for `$(NAME)` in symlinks; `undefined` shows symlinks as they were published. */
   readonly variable?: ((name: string) => ByteString | undefined) | undefined;
-}
-
-/** A catalog to attach, as one thread hands it to another. */
-export interface Attachment {
-  /** The transition point in the parent catalog; `undefined` for the root catalog. */
-  readonly node: NodeId | undefined;
-  readonly hash: ContentHash;
-  readonly reader: CatalogReader;
-}
-
-interface Slot {
-  readonly index: number;
-  readonly hash: ContentHash;
-  readonly reader: CatalogReader;
-  readonly rootKey: PathKey;
-  /** The directory it is mounted on, as seen by the parent catalog. */
-  readonly node: NodeId;
-  readonly inodeHigh: number;
-  /** Nested catalogs and bind mount points by path; paths are those of this catalog. */
-  readonly references: ReadonlyMap<ByteString, NestedReference>;
-  /** Hard-link group to the row that stands for its inode. */
-  readonly groups: Map<number, number>;
 }
 
 interface Directory {
@@ -75,9 +59,9 @@ interface Directory {
 }
 
 const SLOT = 0x1_0000_0000;
-/** Node ids must stay below 2^53. */
-const MAX_SLOTS = 2 ** 21;
 const MAX_ROWID = SLOT - 2;
+/** Cookies of each version of a catalog; those of a snapshot that never moves stay below this. */
+const COOKIES = SLOT;
 /** Entries of the two look-aside tables; a full table is dropped and fills again. */
 const MAX_REMEMBERED = 16_384;
 const MAX_PATH_BYTES = 64 * 1024;
@@ -86,9 +70,7 @@ export class SnapshotVfs implements Vfs {
   readonly #hashing: Hashing;
   readonly #cache: Pick<ObjectCache, 'read'>;
   readonly #variable: ((name: string) => ByteString | undefined) | undefined;
-  readonly #slots: Slot[] = [];
-  readonly #slotOfNode = new Map<NodeId, Slot>();
-  readonly #inodeHighs = new Set<number>();
+  readonly #catalogs: CatalogTree;
   readonly #directories = new Map<NodeId, Directory>();
   readonly #contents = new Map<NodeId, StoredFile>();
   readonly #attributes: Attributes = {
@@ -109,49 +91,23 @@ export class SnapshotVfs implements Vfs {
 
   constructor(options: SnapshotVfsOptions) {
     this.#hashing = options.hashing;
+    this.#catalogs = new CatalogTree(options.hashing);
     this.#cache = options.cache;
     this.#variable = options.variable;
   }
 
-  /** Catalogs attached so far. */
-  get catalogs(): number {
-    return this.#slots.length;
-  }
-
-  /** True if the nested catalog of a transition point is here. */
-  isAttached(node: NodeId): boolean {
-    return this.#slotOfNode.has(node);
+  /** The catalogs that are attached, and those who attach others. */
+  get catalogs(): CatalogTree {
+    return this.#catalogs;
   }
 
   /**
-   * Attaches a catalog; the root catalog first. Two instances that attach the same catalogs in the same order agree on
-   * every node id. Attaching again at the same node changes nothing.
+   * Shows another revision, whose root catalog is attached already. Directories keep their nodes, and so does what has not changed;
+   * other nodes go on to be what they were.
    */
-  attach({ node, hash, reader }: Attachment): void {
-    const at = node ?? ROOT_NODE;
-    if (this.#slotOfNode.has(at)) return;
-    assert(node !== undefined || this.#slots.length === 0, 'the root catalog comes first');
-    if (this.#slots.length === MAX_SLOTS) {
-      throw new ThimbleError('LIMIT', `Cannot attach catalog ${hash}: ${MAX_SLOTS} are attached already`);
-    }
-    const slot: Slot = {
-      index: this.#slots.length,
-      hash,
-      reader,
-      rootKey: pathKeyOf(this.#hashing, reader.rootPrefix),
-      node: at,
-      inodeHigh: node === undefined ? 0 : this.#claimInodeHigh(this.#pathOfNode(node)),
-      references: new Map(
-        [...reader.nested, ...reader.bindMountpoints].map((nested) => [nested.path, nested]),
-      ),
-      groups: new Map(),
-    };
-    if (node === undefined && !reader.find(slot.rootKey)) {
-      throw new ThimbleError('FORMAT', `Cannot use catalog ${hash}: it has no root entry`);
-    }
-    this.#slots.push(slot);
-    this.#slotOfNode.set(at, slot);
-    this.#directories.delete(at);
+  moveTo(rootCatalog: ContentHash): void {
+    this.#catalogs.moveTo(rootCatalog);
+    this.#directories.clear();
   }
 
   lookup(parent: NodeId, name: Bytes): Attributes | undefined | NotYet {
@@ -161,7 +117,7 @@ export class SnapshotVfs implements Vfs {
     if (directory === undefined || directory instanceof NotYet) return directory;
     // Only for file handles: NFS and overlayfs find their way back by these.
     if (name[0] === 0x2e && name.length === 1) return this.getattr(parent);
-    if (name[0] === 0x2e && name[1] === 0x2e && name.length === 2) return this.#parent(directory, parent);
+    if (name[0] === 0x2e && name[1] === 0x2e && name.length === 2) return this.#parent(directory);
     const { slot, path } = directory;
     const length = path.length + 1 + name.length;
     if (length > this.#path.length) {
@@ -176,8 +132,8 @@ export class SnapshotVfs implements Vfs {
   }
 
   getattr(node: NodeId): Attributes | undefined {
-    const slot = this.#seek(node);
-    return slot === undefined ? undefined : this.#show(slot, slot.reader.row);
+    const slot = this.#seekShown(node);
+    return slot === undefined ? undefined : this.#show(slot, slot.reader.row, node);
   }
 
   /** With `withHidden`, also what is reached by name alone. */
@@ -185,15 +141,17 @@ export class SnapshotVfs implements Vfs {
     const directory = this.#directory(node);
     if (directory === undefined) return false;
     if (directory instanceof NotYet) return directory;
-    const { slot, key } = directory;
-    slot.reader.children(key, afterCookie, (row) => {
+    const { key } = directory;
+    const slot = this.#listedSlot(directory.slot, afterCookie);
+    const version = slot.version * COOKIES;
+    slot.reader.children(key, afterCookie % COOKIES, (row) => {
       if ((row.flags & FLAG_HIDDEN) !== 0 && !withHidden) return true;
       const { record, rowid, nameStart, nameLength } = row;
       if (!isFileName(record.bytes, nameStart, nameLength)) {
         const name = JSON.stringify(displayBytes(row.name));
         throw new ThimbleError('FORMAT', `Cannot list directory: catalog ${slot.hash} has an entry ${name}`);
       }
-      return visit(record.bytes, nameStart, nameLength, this.#show(slot, row), rowid);
+      return visit(record.bytes, nameStart, nameLength, this.#show(slot, row), version + rowid);
     });
     return true;
   }
@@ -232,30 +190,32 @@ export class SnapshotVfs implements Vfs {
   }
 
   getxattr(node: NodeId, name: ByteString): Bytes | undefined {
-    const row = this.#seek(node)?.reader.row;
+    const row = this.rowOf(node);
     return row?.hasXattrs ? row.xattrs.get(name) : undefined;
   }
 
   listxattr(node: NodeId): readonly ByteString[] {
-    const row = this.#seek(node)?.reader.row;
+    const row = this.rowOf(node);
     return row?.hasXattrs ? [...row.xattrs.keys()] : [];
   }
 
   statfs(): FileSystemStatistics {
-    const counters = this.#slots[0]!.reader.counters();
+    const counters = this.#catalogs.root.reader.counters();
     const blockSizeBytes = 4096;
     const bytes = counters.self.file_size + counters.subtree.file_size;
     return { blockSizeBytes, blocks: Math.ceil(bytes / blockSizeBytes), files: entriesOf(counters) };
   }
 
-  /** Absolute path of a node, for messages and tools. */
+  /** Absolute path of a node. Throws NOT_FOUND if there is no such node. */
   pathOf(node: NodeId): ByteString {
-    return byteStringOf(this.#pathOfNode(node));
+    const slot = this.#seek(node);
+    if (slot !== undefined) return this.#walkUp(slot, slot.reader.row);
+    throw new ThimbleError('NOT_FOUND', `Cannot tell the path of node ${node}: there is no such node`);
   }
 
   /** The catalog row behind a node, valid until the next call; `undefined` if there is no such node. */
   rowOf(node: NodeId): CatalogRow | undefined {
-    return this.#seek(node)?.reader.row;
+    return this.#seekShown(node)?.reader.row;
   }
 
   /** True where the root catalog of another revision takes over. */
@@ -270,37 +230,58 @@ export class SnapshotVfs implements Vfs {
 
   /** The nested catalog or bind mount point that takes over at a directory; `undefined` if none does. */
   nestedCatalogOf(node: NodeId): ContentHash | undefined {
-    const slot = this.#seek(node);
+    const slot = this.#seekShown(node);
     if (slot === undefined || !isTransition(slot.reader.row)) return undefined;
-    return slot.references.get(this.#walkUp(slot, slot.reader.row))?.hash;
+    const path = this.#walkUp(slot, slot.reader.row);
+    return slot.references.get(path.slice(slot.base.length) as ByteString)?.hash;
+  }
+
+  /** The node of the row that a catalog shows. */
+  nodeOf(slot: Slot): NodeId {
+    this.#identify(this.#attributes, slot, slot.reader.row);
+    return this.#attributes.node;
+  }
+
+  /** True if the nested catalog of a transition point is here. */
+  isAttached(node: NodeId): boolean {
+    const hash = this.nestedCatalogOf(node);
+    return hash !== undefined && this.#catalogs.find(this.pathOf(node), hash) !== undefined;
   }
 
   // ---- nodes ----
 
-  #nodeOf(slot: Slot, rowid: number): NodeId {
+  #nodeAt(slot: Slot, rowid: number): NodeId {
     if (rowid > MAX_ROWID)
       throw new ThimbleError('LIMIT', `Cannot use catalog ${slot.hash}: row id ${rowid} is too large`);
     return (slot.index * SLOT + rowid + 1) as NodeId;
   }
 
-  /** Points the reader of the node's catalog at its row. */
+  /** Points the reader of the node's catalog at its row: that of the revision in which the node was first seen. */
   #seek(node: NodeId): Slot | undefined {
     if (node === ROOT_NODE) {
-      const root = this.#slots[0];
-      return root?.reader.find(root.rootKey) ? root : undefined;
+      const { root } = this.#catalogs;
+      return root.reader.find(root.rootKey) ? root : undefined;
     }
-    const slot = this.#slots[Math.floor(node / SLOT)];
+    const slot = this.#catalogs.slot(Math.floor(node / SLOT));
     return slot?.reader.seek((node % SLOT) - 1) ? slot : undefined;
   }
 
-  /** Shows a row as attributes, in the one reused object. */
-  #show(slot: Slot, row: CatalogRow): Attributes {
+  /** The same, but a directory is seen as it is in the revision shown, as long as it is there. */
+  #seekShown(node: NodeId): Slot | undefined {
+    const slot = this.#seek(node);
+    if (slot === undefined || this.#catalogs.isCurrent(slot) || !isDirectory(slot.reader.row)) return slot;
+    const path = this.#walkUp(slot, slot.reader.row);
+    const shown = this.#catalogs.slotFor(path, false);
+    const isThere =
+      !(shown instanceof NotYet) && this.#catalogs.seekPath(shown, path) && isDirectory(shown.reader.row);
+    return isThere ? shown : this.#seek(node);
+  }
+
+  /** Shows a row as attributes, in the one reused object; under the node that asks, where one does. */
+  #show(slot: Slot, row: CatalogRow, node?: NodeId): Attributes {
     const attributes = this.#attributes;
-    const rowid = row.hardlinkGroup > 0 ? this.#firstOfGroup(slot, row) : row.rowid;
-    const isRoot = slot.index === 0 && row.nameLength === 0;
-    attributes.node = isRoot ? ROOT_NODE : this.#nodeOf(slot, rowid);
-    attributes.inodeHigh = slot.inodeHigh;
-    attributes.inodeLow = isRoot ? ROOT_NODE : rowid + 1;
+    this.#identify(attributes, slot, row);
+    if (node !== undefined) attributes.node = node;
     attributes.mode = row.mode;
     attributes.linkCount = row.linkCount;
     attributes.uid = row.uid;
@@ -326,6 +307,24 @@ export class SnapshotVfs implements Vfs {
     return attributes;
   }
 
+  /** Node and inode of a row: those of the first revision that had the same here. */
+  #identify(attributes: Attributes, slot: Slot, row: CatalogRow): void {
+    let first = slot;
+    let firstRow = row;
+    for (const earlier of slot.versions) {
+      if (earlier === slot) break;
+      if (!earlier.reader.find(row.key(this.#key)) || !isSameEntry(earlier.reader, slot.reader)) continue;
+      first = earlier;
+      firstRow = earlier.reader.row;
+      break;
+    }
+    const rowid = firstRow.hardlinkGroup > 0 ? this.#firstOfGroup(first, firstRow) : firstRow.rowid;
+    const isRoot = slot.mountpoint === '' && row.nameLength === 0;
+    attributes.node = isRoot ? ROOT_NODE : this.#nodeAt(first, rowid);
+    attributes.inodeHigh = isRoot ? 0 : first.inodeHigh;
+    attributes.inodeLow = isRoot ? ROOT_NODE : rowid + 1;
+  }
+
   #target({ symlink }: CatalogRow): ByteString {
     return this.#variable === undefined ? symlink : expandSymlink(symlink, this.#variable);
   }
@@ -346,86 +345,68 @@ export class SnapshotVfs implements Vfs {
   #directory(node: NodeId): Directory | NotYet | undefined {
     const known = this.#directories.get(node);
     if (known !== undefined) return known;
-    const slot = this.#seek(node);
-    if (slot === undefined) return undefined;
-    const row = slot.reader.row;
-    if ((row.mode & S_IFMT) !== S_IFDIR) return undefined;
-    let directory: Directory;
-    if (isTransition(row)) {
-      const child = this.#slotOfNode.get(node);
-      const path = this.#walkUp(slot, row);
-      if (child === undefined) return this.#needCatalog(slot, node, path);
-      directory = { slot: child, path: bytesOf(child.reader.rootPrefix), key: child.rootKey };
-    } else {
-      const key = row.key(new Int32Array(4));
-      directory = { slot, path: bytesOf(this.#walkUp(slot, row)), key };
-    }
+    const slot = this.#seekShown(node);
+    if (slot === undefined || !isDirectory(slot.reader.row)) return undefined;
+    const { reader } = slot;
+    const isPlain = !isTransition(reader.row);
+    const key = reader.row.key(new Int32Array(4));
+    const path = this.#walkUp(slot, reader.row);
+    const inside = isPlain ? slot : this.#insideOf(slot, path);
+    if (inside instanceof NotYet) return inside;
+    const directory: Directory = {
+      slot: inside,
+      path: bytesOf(path.slice(inside.base.length) as ByteString),
+      key: isPlain ? key : inside.rootKey,
+    };
     if (this.#directories.size === MAX_REMEMBERED) this.#directories.clear();
     this.#directories.set(node, directory);
     return directory;
   }
 
-  #needCatalog(slot: Slot, node: NodeId, path: ByteString): NotYet {
-    const reference = slot.references.get(path);
+  /** The catalog that takes over at a transition point, whose row is in `slot`. */
+  #insideOf(slot: Slot, path: ByteString): Slot | NotYet {
+    const reference = slot.references.get(path.slice(slot.base.length) as ByteString);
     if (reference === undefined) {
       throw new ThimbleError(
         'FORMAT',
-        `Cannot list ${path}: catalog ${slot.hash} does not name its nested catalog`,
+        `Cannot list ${displayBytes(path)}: catalog ${slot.hash} does not name its nested catalog`,
       );
     }
-    return new NotYet({
-      kind: 'catalog',
-      node,
-      hash: reference.hash,
-      sizeBytes: reference.sizeBytes,
-      mountpoint: path,
-    });
+    const { hash, sizeBytes } = reference;
+    return (
+      this.#catalogs.find(path, hash) ?? new NotYet({ kind: 'catalog', mountpoint: path, hash, sizeBytes })
+    );
   }
 
-  /** The path of a row within the name space of its catalog, by following parent keys up to the catalog's root. */
-  #walkUp(slot: Slot, row: CatalogRow): ByteString {
-    const { reader, rootKey } = slot;
+  /** A listing that was begun in an earlier revision is finished there: its cookies are row ids. */
+  #listedSlot(slot: Slot, afterCookie: number): Slot {
+    if (afterCookie === 0) return slot;
+    const version = Math.floor(afterCookie / COOKIES);
+    return slot.versions.find((other) => other.version === version) ?? slot;
+  }
+
+  /** The absolute path of a row, by following parent keys up to the root of its catalog. */
+  #walkUp({ reader, rootKey, hash, mountpoint }: Slot, row: CatalogRow): ByteString {
     const key = row.key(this.#key);
     let path = '';
     while (!sameKey(key, rootKey)) {
       path = `/${row.name}${path}`;
       row.parentKey(key);
       if (path.length > MAX_PATH_BYTES || !reader.find(key)) {
-        throw new ThimbleError('FORMAT', `Cannot use catalog ${slot.hash}: entry ${path} hangs in the air`);
+        throw new ThimbleError('FORMAT', `Cannot use catalog ${hash}: entry ${path} hangs in the air`);
       }
     }
-    return (reader.rootPrefix + path) as ByteString;
+    return (mountpoint + path) as ByteString;
   }
 
-  #pathOfNode(node: NodeId): Bytes {
-    const slot = this.#seek(node);
-    if (slot === undefined) throw new ThimbleError('INTERNAL', `Node ${node} does not exist`);
-    const within = bytesOf(this.#walkUp(slot, slot.reader.row));
-    if (slot.index === 0 || slot.reader.rootPrefix !== '') return within;
-    // Below a bind mount point, paths of the catalog start at the mount point.
-    const outer = this.#pathOfNode(slot.node);
-    const path = new Uint8Array(outer.length + within.length);
-    path.set(outer);
-    path.set(within, outer.length);
-    return path;
-  }
-
-  #parent(directory: Directory, node: NodeId): Attributes | undefined {
-    if (node === ROOT_NODE) return this.getattr(ROOT_NODE);
-    const slot = this.#seek(node)!;
-    const key = slot.reader.row.parentKey(this.#key);
-    // A directory right below a nested root has that root's transition point as parent.
-    if (sameKey(key, slot.rootKey)) return this.getattr(slot.node);
-    return directory && slot.reader.find(key) ? this.#show(slot, slot.reader.row) : undefined;
-  }
-
-  /** The upper half of inode numbers of a catalog: from its path, so that it is the same on every mount. */
-  #claimInodeHigh(path: Bytes): number {
-    const digest = this.#hashing.digest('md5', path);
-    let high = ((digest[0]! << 24) | (digest[1]! << 16) | (digest[2]! << 8) | digest[3]!) & 0x7fff_ffff;
-    while (high === 0 || this.#inodeHighs.has(high)) high = (high + 1) & 0x7fff_ffff;
-    this.#inodeHighs.add(high);
-    return high;
+  /** `..`, for file handles alone. */
+  #parent(directory: Directory): Attributes | undefined {
+    const path = (directory.slot.base + byteStringOf(directory.path)) as ByteString;
+    if (path === '') return this.getattr(ROOT_NODE);
+    const parent = parentPath(path);
+    const slot = this.#catalogs.slotFor(parent, false);
+    if (slot instanceof NotYet || !this.#catalogs.seekPath(slot, parent)) return undefined;
+    return this.#show(slot, slot.reader.row);
   }
 
   // ---- contents ----
@@ -438,7 +419,7 @@ export class SnapshotVfs implements Vfs {
     if (slot === undefined || row === undefined || (row.mode & S_IFMT) !== S_IFREG) {
       throw new ThimbleError('USAGE', `Cannot read node ${node}: it is not a regular file`);
     }
-    const path = this.#walkUp(slot, row);
+    const path = this.#walkUp(slot, row).slice(slot.base.length) as ByteString;
     // That has moved the row.
     this.#seek(node);
     const content = storedFileOf(slot.reader, path);
@@ -461,6 +442,10 @@ function isFileName(bytes: Bytes, start: number, length: number): boolean {
 
 function isTransition(row: CatalogRow): boolean {
   return (row.flags & (FLAG_NESTED_MOUNTPOINT | FLAG_BIND_MOUNTPOINT)) !== 0;
+}
+
+function isDirectory(row: CatalogRow): boolean {
+  return (row.mode & S_IFMT) === S_IFDIR;
 }
 
 function sameKey(a: PathKey, b: PathKey): boolean {

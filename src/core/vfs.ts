@@ -59,10 +59,9 @@ export interface ByteRange {
 
 export interface CatalogNeed {
   readonly kind: 'catalog';
-  /** The transition point it belongs to. */
-  readonly node: NodeId;
   readonly hash: ContentHash;
   readonly sizeBytes: number;
+  /** Absolute path of the directory that it is mounted on. */
   readonly mountpoint: ByteString;
 }
 
