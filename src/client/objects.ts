@@ -18,6 +18,7 @@ import type { ObjectNeed } from '../core/vfs.ts';
 import { type CacheId, cacheIdOf, MemoryCache, type ObjectCache } from './cache.ts';
 import type { Servers } from './network/servers.ts';
 import type { SourceFile } from './network/source.ts';
+import type { Arrivals } from './profile/arrivals.ts';
 
 /** Objects up to this are taken whole and inflated at once, which is fastest; larger ones stream. */
 const WHOLE_BYTES = 1024 * 1024;
@@ -34,6 +35,11 @@ export interface ObjectsPorts {
   readonly wholeBytes?: number;
 }
 
+export interface FetchOptions {
+  /** Ahead of need: real reads come first. */
+  readonly background?: boolean;
+}
+
 export class Objects {
   readonly #servers: Servers;
   readonly #external: Servers | undefined;
@@ -47,6 +53,10 @@ export class Objects {
   readonly #loading = new Map<CacheId, Promise<Bytes>>();
   /** Times that content could not be kept on disk and was served from memory. */
   storageFailures = 0;
+  /** What a stream is about to bring: reads of that wait for it. */
+  arrivals: Pick<Arrivals, 'expect'> | undefined;
+  /** Hears of every object that a read asks for, also of those that are here. */
+  onTouch: ((hash: ContentHash, isCatalog: boolean) => void) | undefined;
 
   constructor(servers: Servers, cache: ObjectCache, ports: ObjectsPorts) {
     this.#servers = servers;
@@ -65,16 +75,33 @@ export class Objects {
     );
   }
 
+  /** As `ObjectCache.discard` does. */
+  discard(id: CacheId): void {
+    this.#cache.discard?.(id);
+  }
+
+  /** Whether a metadata object is at hand. */
+  has(hash: ContentHash): boolean {
+    const id = cacheIdOf(hash, 'zlib');
+    return this.#cache.has(id) || this.#fallback.has(id);
+  }
+
   /**
    * Brings an object into the cache. Throws NETWORK, NOT_FOUND, INTEGRITY, FORMAT, LIMIT, and UNSUPPORTED for external data
-   * without a server of it.
+   * without a server of it. In the background: nobody waits for it yet.
    */
-  fetch(need: ObjectNeed): Promise<void> {
+  fetch(need: ObjectNeed, { background = false }: FetchOptions = {}): Promise<void> {
     const id = cacheIdOf(need.hash, need.compression);
+    if (!background) this.onTouch?.(need.hash, false);
     const underWay = this.#underWay.get(id);
     if (underWay !== undefined) return underWay;
     if (this.#cache.has(id)) return Promise.resolve();
-    const fetching = this.#fetch(id, need).finally(() => this.#underWay.delete(id));
+    const arriving = background ? undefined : this.arrivals?.expect(id);
+    const fetching = (
+      arriving === undefined
+        ? this.#fetch(id, need)
+        : arriving.then(() => (this.#cache.has(id) ? undefined : this.#fetch(id, need)))
+    ).finally(() => this.#underWay.delete(id));
     this.#underWay.set(id, fetching);
     return fetching;
   }
@@ -83,23 +110,41 @@ export class Objects {
    * The whole content of a metadata object (catalog, history, certificate), from the cache or the servers. Sizes that
    * catalogs and manifests give for these are hints only; the hash decides. Throws like `fetch`.
    */
-  async load(hash: ContentHash, type: ObjectType, limitBytes: number, label: string): Promise<Bytes> {
+  async load(
+    hash: ContentHash,
+    type: ObjectType,
+    limitBytes: number,
+    label: string,
+    { background = false }: FetchOptions = {},
+  ): Promise<Bytes> {
     const id = cacheIdOf(hash, 'zlib');
-    const cached = this.#cache.load(id) ?? this.#fallback.load(id);
+    if (!background && type === 'C') this.onTouch?.(hash, true);
+    const cached = this.#cached(id);
     if (cached !== undefined) return cached;
     const underWay = this.#loading.get(id);
     if (underWay !== undefined) return underWay;
-    const loading = this.#servers
-      .fetch(objectPath(hash, type), async (file) => {
-        const stored = await readWhole(file, limitBytes);
-        this.#verify(hash, stored, label);
-        const content = this.#inflating.inflate(stored, limitBytes);
-        this.#keep(id, content);
-        return content;
-      })
-      .finally(() => this.#loading.delete(id));
+    const arriving = background ? undefined : this.arrivals?.expect(id);
+    const loading = (
+      arriving === undefined
+        ? this.#load(id, hash, type, limitBytes, label)
+        : arriving.then(() => this.#cached(id) ?? this.#load(id, hash, type, limitBytes, label))
+    ).finally(() => this.#loading.delete(id));
     this.#loading.set(id, loading);
     return loading;
+  }
+
+  #cached(id: CacheId): Bytes | undefined {
+    return this.#cache.load(id) ?? this.#fallback.load(id);
+  }
+
+  #load(id: CacheId, hash: ContentHash, type: ObjectType, limitBytes: number, label: string): Promise<Bytes> {
+    return this.#servers.fetch(objectPath(hash, type), async (file) => {
+      const stored = await readWhole(file, limitBytes);
+      this.#verify(hash, stored, label);
+      const content = this.#inflating.inflate(stored, limitBytes);
+      this.#keep(id, content);
+      return content;
+    });
   }
 
   async #fetch(id: CacheId, need: ObjectNeed): Promise<void> {

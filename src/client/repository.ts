@@ -14,7 +14,7 @@ import { CatalogReader, MAX_CATALOG_BYTES } from '../core/catalog/catalog-reader
 import { MAX_CERTIFICATE_BYTES } from '../core/certificate.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { verifyEd25519Signature } from '../core/ed25519-signature.ts';
-import { ThimbleError } from '../core/errors.ts';
+import { errorCodeOf, ThimbleError } from '../core/errors.ts';
 import {
   decodeHistory,
   emptyHistory,
@@ -37,6 +37,7 @@ import {
 import { parseWhitelist, WHITELIST_PATH, type Whitelist } from '../core/whitelist.ts';
 import type { Servers } from './network/servers.ts';
 import { type Objects, readWhole } from './objects.ts';
+import { NO_LIMITS, type RevisionLimits, saysOlder, verifyNotOlder } from './revision-memory.ts';
 
 /** Which snapshot: the newest unless something is given; a root hash needs no signature, it is the trust. */
 export interface Selection {
@@ -49,6 +50,8 @@ export interface Snapshot {
   readonly rootCatalog: ContentHash;
   readonly revision: number | undefined;
   readonly tag: string | undefined;
+  /** Nobody could be asked for the newest one: this was the newest when somebody could. */
+  readonly isRemembered?: boolean;
 }
 
 /** A manifest whose trust chain is good, and the signed files as they were received. */
@@ -72,6 +75,7 @@ export class Repository {
   readonly #ed25519Keys: readonly PublicKey[];
   readonly #ports: RepositoryPorts;
   readonly #blacklist: Blacklist;
+  readonly #limits: RevisionLimits;
   #whitelist: Whitelist | undefined;
 
   /** Of the keys, any of RSA has to have signed the whitelist; and if there are any of Ed25519, one of them the manifest. */
@@ -82,6 +86,7 @@ export class Repository {
     keys: readonly PublicKey[],
     ports: RepositoryPorts,
     blacklist: Blacklist = EMPTY_BLACKLIST,
+    limits: RevisionLimits = NO_LIMITS,
   ) {
     this.fqrn = fqrn;
     this.servers = servers;
@@ -90,6 +95,7 @@ export class Repository {
     this.#ed25519Keys = keys.filter(({ kind }) => kind === 'ed25519-public-key');
     this.#ports = ports;
     this.#blacklist = blacklist;
+    this.#limits = limits;
   }
 
   /** The whitelist that the newest manifest was trusted by; none before `fetchManifest`. */
@@ -97,7 +103,10 @@ export class Repository {
     return this.#whitelist;
   }
 
-  /** Finds a snapshot. Throws NOT_FOUND, TRUST, INTEGRITY, FORMAT, NETWORK. */
+  /**
+   * Finds a snapshot. Where nobody can be asked for the newest one, or all lag behind, it is the newest that was seen before, as long
+   * as its root catalog is at hand. Throws NOT_FOUND, TRUST, INTEGRITY, FORMAT, NETWORK.
+   */
   async resolve(selection: Selection): Promise<Snapshot> {
     if (selection.rootHash !== undefined) {
       return {
@@ -106,7 +115,13 @@ export class Repository {
         tag: undefined,
       };
     }
-    const manifest = await this.fetchManifest();
+    const isNewest = selection.tag === undefined && selection.dateSeconds === undefined;
+    const manifest = await this.fetchManifest().catch((error: unknown) => {
+      const remembered = isNewest ? this.#remembered(error) : undefined;
+      if (remembered === undefined) throw error;
+      return remembered;
+    });
+    if ('isRemembered' in manifest) return manifest;
     if (selection.tag !== undefined)
       return this.#snapshotOf(findTag(await this.fetchHistory(manifest), selection.tag));
     if (selection.dateSeconds !== undefined) {
@@ -117,6 +132,14 @@ export class Repository {
       revision: manifest.revision,
       tag: undefined,
     };
+  }
+
+  #remembered(error: unknown): (Snapshot & { readonly isRemembered: true }) | undefined {
+    if (errorCodeOf(error) !== 'NETWORK' && !saysOlder(error)) return undefined;
+    const seen = this.#limits.memory.recall();
+    if (seen === undefined || !this.objects.has(seen.rootCatalog)) return undefined;
+    verifyRevisionNotListed(this.#blacklist, this.fqrn, seen.revision);
+    return { ...seen, tag: undefined, isRemembered: true };
   }
 
   /** Looks into a pinned catalog only where a blacklist asks for its revision: nothing else has to be fetched for a pin. */
@@ -155,7 +178,9 @@ export class Repository {
       verifyManifestName(candidate, this.fqrn);
       // Another server may have a newer one.
       verifyRevisionNotListed(this.#blacklist, this.fqrn, candidate.manifest.revision);
+      verifyNotOlder(candidate.manifest, this.#limits);
       const whitelist = await this.#verifyChain(candidate);
+      this.#limits.memory.remember(candidate.manifest);
       return { manifest: candidate.manifest, bytes, whitelist };
     });
   }

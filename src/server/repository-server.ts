@@ -7,10 +7,12 @@ import fastifyStatic from '@fastify/static';
 import { Counter, Histogram, Registry } from '@prometheus-io/client';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import pino from 'pino';
+import { isContentHash } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { isFqrn } from '../core/fqrn.ts';
 import { dnsResolver, GeoApi } from './geo-api.ts';
 import type { GeoDatabase } from './geo-database.ts';
+import { News } from './news.ts';
 import { listRepositories, NO_METADATA, type ServerMetadata } from './server-info.ts';
 
 export interface ServedRepository {
@@ -38,6 +40,10 @@ export interface ServerTotals {
 const OBJECT_SECONDS = 3 * 24 * 3600;
 const MUTABLE_SECONDS = 61;
 const GEO_SECONDS = 300;
+/** Longer than the interval of most connection trackers would be asking for trouble. */
+const NEWS_WAIT_MS = 50_000;
+/** Each holds a connection. */
+const MAX_NEWS_WAITERS = 20_000;
 
 /** `data/ab/<hex>[-algorithm][type]` and the files at the top; temporary files are not among them. */
 const OBJECT = /^data\/[0-9a-f]{2}\/[0-9a-f]{38}(-rmd160|-shake128)?[CHXMPL]?$/;
@@ -53,6 +59,7 @@ export class RepositoryServer {
   readonly #requests: Counter<'repository' | 'status'>;
   readonly #bytes: Counter<'repository'>;
   readonly #seconds: Histogram;
+  readonly #news: News[] = [];
   #totalRequests = 0;
   #totalBytes = 0;
 
@@ -125,6 +132,7 @@ export class RepositoryServer {
 
   /** Finishes running requests and closes. */
   async close(): Promise<void> {
+    for (const news of this.#news) news.close();
     await this.#app.close();
   }
 
@@ -133,6 +141,7 @@ export class RepositoryServer {
       throw new ThimbleError('USAGE', `Cannot serve ${JSON.stringify(fqrn)}: it is not a repository name`);
     const prefix = `/cvmfs/${fqrn}/`;
     this.#serveGeo(`${prefix}api/v1.0/geo/`);
+    this.#serveNews(`${prefix}api/v1.0/news/`, folder);
     void this.#app.register(async (scope) => {
       await scope.register(fastifyStatic, {
         root: folder,
@@ -182,6 +191,19 @@ export class RepositoryServer {
         if (!(error instanceof ThimbleError)) throw error;
         return reply.code(400).send(`${error.message}\n`);
       }
+    });
+  }
+
+  #serveNews(prefix: string, folder: string): void {
+    const news = new News(folder);
+    this.#news.push(news);
+    this.#app.get(`${prefix}*`, async (request, reply) => {
+      const shown = request.url.slice(prefix.length);
+      if (!isContentHash(shown)) return reply.code(400).send('Not a root hash\n');
+      if (news.waiting >= MAX_NEWS_WAITERS) return reply.code(503).send('Too many wait\n');
+      reply.header('Cache-Control', 'no-store').type('text/plain');
+      const found = await news.wait(shown, NEWS_WAIT_MS, (leave) => request.raw.once('close', leave));
+      return found === undefined ? '' : `${found}\n`;
     });
   }
 

@@ -9,10 +9,12 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { MemoryCache, type ObjectCache } from '../../src/client/cache.ts';
 import { MountedSnapshot } from '../../src/client/mounted-snapshot.ts';
-import { Objects } from '../../src/client/objects.ts';
-import { Repository } from '../../src/client/repository.ts';
 import { Servers, type ServersOptions } from '../../src/client/network/servers.ts';
 import type { Source } from '../../src/client/network/source.ts';
+import { Objects } from '../../src/client/objects.ts';
+import { Repository } from '../../src/client/repository.ts';
+import type { RevisionLimits } from '../../src/client/revision-memory.ts';
+import { EMPTY_BLACKLIST } from '../../src/core/blacklist.ts';
 import { type Fqrn, parseFqrn } from '../../src/core/fqrn.ts';
 import type { Clock } from '../../src/core/ports.ts';
 import type { TreeEntry } from '../../src/core/tree.ts';
@@ -107,6 +109,7 @@ export interface ClientOptions {
   readonly publicKey?: Uint8Array | undefined;
   readonly fqrn?: string;
   readonly retries?: Partial<ServersOptions>;
+  readonly limits?: RevisionLimits;
 }
 
 /** A client of the repository. */
@@ -120,10 +123,9 @@ export function openClient(
   const objects = new Objects(servers, cache, PORTS);
   const publicKey = 'publicKey' in options ? options.publicKey : published.publicKey;
   const keys = publicKey === undefined ? [] : importPublicKeys(nodeSignatures, publicKey);
-  const repository = new Repository(options.fqrn ?? published.fqrn, servers, objects, keys, {
-    ...PORTS,
-    clock: options.clock ?? nodeClock,
-  });
+  const ports = { ...PORTS, clock: options.clock ?? nodeClock };
+  const fqrn = options.fqrn ?? published.fqrn;
+  const repository = new Repository(fqrn, servers, objects, keys, ports, EMPTY_BLACKLIST, options.limits);
   return { servers, objects, repository };
 }
 

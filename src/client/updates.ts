@@ -1,0 +1,198 @@
+/**
+ * Keeps a mounted file system at the newest revision: looks for one when the time to live of the last has passed, when a server
+ * says that there is one, and when somebody asks. Never backwards, and never halfway: docs/manual/updates.md.
+ */
+
+import { messageOf } from '../core/errors.ts';
+import type { Manifest } from '../core/manifest.ts';
+import type { Clock, Log, Random } from '../core/ports.ts';
+import type { MountedSnapshot } from './mounted-snapshot.ts';
+import type { Repository, Snapshot } from './repository.ts';
+import type { RevisionChanges } from './revision-changes.ts';
+
+export interface UpdatesOptions {
+  /** A longer time to live than this is cut short. */
+  readonly maxTtlSeconds: number;
+  /** After a failure, and while the revision shown is only remembered. */
+  readonly retrySeconds: number;
+  /** Tells when a server has something else than `root`; `undefined` where none can tell. Throws NETWORK. */
+  readonly waitForNews?: ((shown: Snapshot) => Promise<'news' | 'none' | 'unsupported'>) | undefined;
+}
+
+export const DEFAULT_UPDATES_OPTIONS: UpdatesOptions = {
+  maxTtlSeconds: 240,
+  retrySeconds: 30,
+};
+
+/** A server that sends everybody at once to another one's door would be no help. */
+const NEWS_JITTER_MS = 1000;
+
+export interface UpdatesStatus {
+  /** When a server was last asked with success, in seconds since 1970. */
+  readonly checkedSeconds: number | undefined;
+  readonly nextCheckInSeconds: number | undefined;
+  readonly ttlSeconds: number | undefined;
+  /** Whether a server tells of news by itself. */
+  readonly isPushed: boolean;
+  readonly moves: number;
+  /** Of the last look, if it failed. */
+  readonly error: string | undefined;
+}
+
+export type UpdateResult =
+  | { readonly kind: 'unchanged'; readonly snapshot: Snapshot }
+  | { readonly kind: 'moved'; readonly snapshot: Snapshot; readonly from: Snapshot };
+
+export interface UpdatesPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export class Updates {
+  readonly #mounted: MountedSnapshot;
+  readonly #repository: Repository;
+  readonly #tellKernel: (changes: RevisionChanges) => Promise<void>;
+  readonly #ports: UpdatesPorts;
+  readonly #options: UpdatesOptions;
+  #checking: Promise<UpdateResult> | undefined;
+  #cancelTimer: () => void = () => {};
+  #endPause: () => void = () => {};
+  #isStopped = false;
+  #nextCheckMs: number | undefined;
+  #checkedSeconds: number | undefined;
+  #ttlSeconds: number | undefined;
+  #isPushed = false;
+  #moves = 0;
+  #error: string | undefined;
+
+  /** `tellKernel` makes the kernel forget what has changed; it is called when the new revision is shown. */
+  constructor(
+    mounted: MountedSnapshot,
+    repository: Repository,
+    tellKernel: (changes: RevisionChanges) => Promise<void>,
+    ports: UpdatesPorts,
+    options: Partial<UpdatesOptions> = {},
+  ) {
+    this.#mounted = mounted;
+    this.#repository = repository;
+    this.#tellKernel = tellKernel;
+    this.#ports = ports;
+    this.#options = { ...DEFAULT_UPDATES_OPTIONS, ...options };
+  }
+
+  /** Looks from now on. */
+  start(): void {
+    const { isRemembered = false } = this.#mounted.snapshot;
+    this.#schedule(isRemembered ? this.#options.retrySeconds : this.#options.maxTtlSeconds);
+    void this.#listen();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancelTimer();
+    this.#endPause();
+  }
+
+  /**
+   * Looks for a newer revision, and shows it. Who asks while somebody looks already gets the same answer. Throws as
+   * `Repository.fetchManifest` and `MountedSnapshot.moveTo` do; then all is as it was.
+   */
+  checkNow(): Promise<UpdateResult> {
+    this.#checking ??= this.#check().finally(() => {
+      this.#checking = undefined;
+    });
+    return this.#checking;
+  }
+
+  status(): UpdatesStatus {
+    const leftMs = this.#nextCheckMs === undefined ? undefined : this.#nextCheckMs - this.#now();
+    return {
+      checkedSeconds: this.#checkedSeconds,
+      nextCheckInSeconds: leftMs === undefined ? undefined : Math.max(0, Math.ceil(leftMs / 1000)),
+      ttlSeconds: this.#ttlSeconds,
+      isPushed: this.#isPushed,
+      moves: this.#moves,
+      error: this.#error,
+    };
+  }
+
+  async #check(): Promise<UpdateResult> {
+    const { clock, log } = this.#ports;
+    const from = this.#mounted.snapshot;
+    try {
+      const manifest = await this.#repository.fetchManifest();
+      const result = await this.#follow(manifest, from);
+      this.#checkedSeconds = clock.unixSeconds();
+      this.#error = undefined;
+      this.#ttlSeconds = Math.min(Math.max(manifest.ttlSeconds, 1), this.#options.maxTtlSeconds);
+      this.#schedule(this.#ttlSeconds);
+      return result;
+    } catch (error) {
+      const message = messageOf(error);
+      // Once is enough: a network that is away is away for long.
+      if (this.#error !== message) log.warn('cannot look for a new revision', { error: message });
+      this.#error = message;
+      this.#schedule(this.#options.retrySeconds);
+      throw error;
+    }
+  }
+
+  async #follow(manifest: Manifest, from: Snapshot): Promise<UpdateResult> {
+    const { rootCatalog, revision } = manifest;
+    const isOlder = from.revision !== undefined && revision < from.revision;
+    if (isOlder || rootCatalog === from.rootCatalog) return { kind: 'unchanged', snapshot: from };
+    const snapshot: Snapshot = { rootCatalog, revision, tag: undefined };
+    const changes = await this.#mounted.moveTo(snapshot);
+    this.#moves++;
+    await this.#tellKernel(changes);
+    this.#ports.log.info('shows another revision', { revision, before: from.revision, rootCatalog });
+    return { kind: 'moved', snapshot, from };
+  }
+
+  #schedule(seconds: number): void {
+    this.#cancelTimer();
+    if (this.#isStopped) return;
+    const { clock } = this.#ports;
+    this.#nextCheckMs = this.#now() + 1000 * seconds;
+    // Failures are in the status and in the log, and the next look is planned.
+    this.#cancelTimer = clock.after(1000 * seconds, () => void this.checkNow().catch(() => undefined));
+  }
+
+  /** Asks servers to tell, one question after the other, as long as they can. */
+  async #listen(): Promise<void> {
+    const { waitForNews, retrySeconds } = this.#options;
+    if (waitForNews === undefined) return;
+    while (!this.#isStopped) {
+      try {
+        const answer = await waitForNews(this.#mounted.snapshot);
+        this.#isPushed = answer !== 'unsupported';
+        if (answer === 'news' && !this.#isStopped) {
+          await this.#pause(NEWS_JITTER_MS * this.#ports.random.fraction());
+          const { kind } = await this.checkNow();
+          // A cache on the way, or another server, may still have the old one.
+          if (kind === 'unchanged') await this.#pause(NEWS_JITTER_MS);
+        }
+        if (answer === 'unsupported' && !this.#isStopped) await this.#pause(10 * 1000 * retrySeconds);
+      } catch {
+        // Whoever cannot be heard is asked again later; looking goes on by the clock.
+        this.#isPushed = false;
+        if (!this.#isStopped) await this.#pause(1000 * retrySeconds);
+      }
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#ports.clock.after(ms, resolve);
+      this.#endPause = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
+  #now(): number {
+    return this.#ports.clock.monotonicMs();
+  }
+}

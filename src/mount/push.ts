@@ -1,0 +1,47 @@
+/** Asks the server of a mount to tell as soon as it has something new (docs/format.md#news). */
+
+import { HttpClient } from '../client/network/http-client.ts';
+import { HttpSource } from '../client/network/source.ts';
+import type { Snapshot } from '../client/repository.ts';
+import { ThimbleError } from '../core/errors.ts';
+import { nodeClock } from '../node/clock.ts';
+import { nodeSockets } from '../node/sockets.ts';
+
+/** Servers hold an answer back for less than this. */
+const PATIENCE_MS = 90_000;
+
+/** `server` names the one to ask now, with the proxy on the way to it; only those that speak HTTP can tell. */
+export class Push {
+  readonly #server: () => { readonly server: string; readonly proxy: string | undefined } | undefined;
+  readonly #client = new HttpClient(nodeSockets, nodeClock, {
+    stallTimeoutMs: PATIENCE_MS,
+    maxConnectionsPerHost: 1,
+  });
+
+  constructor(server: () => { readonly server: string; readonly proxy: string | undefined } | undefined) {
+    this.#server = server;
+  }
+
+  /** Answers when the server has something else than what is shown, or after a while. Throws NETWORK. */
+  readonly waitForNews = async ({ rootCatalog }: Snapshot): Promise<'news' | 'none' | 'unsupported'> => {
+    const place = this.#server();
+    if (place === undefined || !/^https?:\/\//.test(place.server)) return 'unsupported';
+    const source = new HttpSource(this.#client, place.server, place.proxy);
+    const deadlineMs = nodeClock.monotonicMs() + PATIENCE_MS;
+    try {
+      const file = await source.open(`api/v1.0/news/${rootCatalog}`, { deadlineMs, noCache: true });
+      const isNews = (await file.next()) !== undefined;
+      file.close();
+      return isNews ? 'news' : 'none';
+    } catch (error) {
+      // Whatever a server says that does not know the question.
+      const status = error instanceof ThimbleError ? Number(error.details['status'] ?? 0) : 0;
+      if (status >= 300 && status < 500) return 'unsupported';
+      throw error;
+    }
+  };
+
+  close(): void {
+    this.#client.close();
+  }
+}
