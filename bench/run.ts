@@ -11,7 +11,9 @@ export interface Benchmark {
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
   check: () => import('./check.ts'),
+  client: () => import('./client.ts'),
   fuse: () => import('./fuse.ts'),
+  profile: () => import('./profile.ts'),
   publish: () => import('./publish.ts'),
   replicate: () => import('./replicate.ts'),
 };
