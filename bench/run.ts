@@ -29,6 +29,11 @@ if (process.argv[2] === 'kill') {
   process.exit();
 }
 
+if (process.argv[2] === 'soak') {
+  await (await import('./soak.ts')).runSoak(process.argv.slice(3));
+  process.exit();
+}
+
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
 const names = positionals.length === 0 ? Object.keys(BENCHMARKS) : positionals;
 for (const name of names) {

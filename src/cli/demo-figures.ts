@@ -17,6 +17,13 @@ export interface DemoFigures {
   readonly requestsToLogin: number;
   readonly secondsToLoginCold: number;
   readonly secondsToLoginWarm: number;
+  /** Of a profile made from the requests of the cold boot, and of a cold boot that streams it. */
+  readonly profileBytes: number;
+  readonly profileObjects: number;
+  readonly secondsToLoginProfiled: number;
+  readonly requestsToLoginProfiled: number;
+  readonly fetchedBytesToLoginProfiled: number;
+  readonly fileSystemWaitSecondsProfiled: number;
   /** Of the cold boot: in how much of it at least one process waited for the file system. */
   readonly fileSystemWaitSeconds: number;
   readonly rootFileSystem: string;
@@ -75,6 +82,14 @@ export function formatFigures(figures: DemoFigures): string {
     [
       '  of which a process waited for the file system',
       `${seconds(figures.fileSystemWaitSeconds)}, ${share(figures.fileSystemWaitSeconds, figures.secondsToLoginCold)}`,
+    ],
+    [
+      'the same with a boot profile',
+      `${seconds(figures.secondsToLoginProfiled)}, ${formatCount(figures.requestsToLoginProfiled)} requests in place of ${formatCount(figures.requestsToLogin)}`,
+    ],
+    [
+      '  of which a process waited for the file system',
+      `${seconds(figures.fileSystemWaitSecondsProfiled)}, ${share(figures.fileSystemWaitSecondsProfiled, figures.secondsToLoginProfiled)}`,
     ],
     ['power-on to login, with a cache disk', seconds(figures.secondsToLoginWarm)],
     ['root file system', figures.rootFileSystem],

@@ -64,7 +64,57 @@ const COMMANDS: readonly CommandRow[] = [
     load: () => import('./commands/replicate.ts'),
   },
   { name: 'mount', summary: 'mount a snapshot of a repository', load: () => import('./commands/mount.ts') },
+  {
+    name: 'config',
+    summary: 'show and check the configuration of mounts',
+    load: () => import('./commands/config.ts'),
+  },
   { name: 'umount', summary: 'unmount it', load: () => import('./commands/umount.ts') },
+  {
+    name: 'reload',
+    summary: 'serve a mount by a new process, also of another version',
+    load: () => import('./commands/reload.ts'),
+  },
+  {
+    name: 'status',
+    summary: 'show how mounts are',
+    load: () => import('./commands/status.ts'),
+  },
+  {
+    name: 'doctor',
+    summary: 'find out why a mount does not work, and what to do',
+    load: () => import('./commands/doctor.ts'),
+  },
+  {
+    name: 'remount',
+    summary: 'bring a mount to the newest revision now',
+    load: () => import('./commands/remount.ts'),
+  },
+  {
+    name: 'complete',
+    summary: 'download the rest of a mount in the background',
+    load: () => import('./commands/complete.ts'),
+  },
+  {
+    name: 'preload',
+    summary: 'fill a cache folder with a snapshot',
+    load: () => import('./commands/preload.ts'),
+  },
+  {
+    name: 'cache',
+    summary: 'keep files of a mount in its cache, or drop them',
+    load: () => import('./commands/cache.ts'),
+  },
+  {
+    name: 'network',
+    summary: 'show and change the servers and proxies of a mount',
+    load: () => import('./commands/network.ts'),
+  },
+  {
+    name: 'log-level',
+    summary: 'let a mount log more or less',
+    load: () => import('./commands/log-level.ts'),
+  },
   { name: 'dump', summary: 'print every entry of a snapshot', load: () => import('./commands/dump.ts') },
   {
     name: 'export',
@@ -80,6 +130,16 @@ const COMMANDS: readonly CommandRow[] = [
     name: 'gc',
     summary: 'delete what no snapshot needs any more',
     load: () => import('./commands/gc.ts'),
+  },
+  {
+    name: 'record',
+    summary: 'record which objects a workload reads from a mount',
+    load: () => import('./commands/record.ts'),
+  },
+  {
+    name: 'profile',
+    summary: 'publish profiles: objects that a mount or a boot streams ahead',
+    load: () => import('./commands/profile.ts'),
   },
   { name: 'os', summary: 'build operating system trees', load: () => import('./commands/os.ts') },
   { name: 'image', summary: 'build boot images', load: () => import('./commands/image.ts') },

@@ -5,7 +5,7 @@ import { nodeInflating } from '../node/inflating.ts';
 import { nodeSignatures } from '../node/signatures.ts';
 import type { KeyPlace } from '../publish/key-place.ts';
 import { loadKeys } from '../publish/keys.ts';
-import { Publisher, type PublisherPorts } from '../publish/publisher.ts';
+import { Publisher, type PublisherPorts, type PublishTarget } from '../publish/publisher.ts';
 import { askPassphrase } from './passphrase.ts';
 import { registry } from './settings.ts';
 import type { GlobalOptions } from './terminal.ts';
@@ -26,6 +26,11 @@ export function keyPlace(name: string, options: GlobalOptions): KeyPlace {
 
 /** The publisher of a repository that was created here. Throws USAGE, NOT_FOUND, STORAGE, FORMAT. */
 export function openPublisher(name: string, options: GlobalOptions): Publisher {
+  return new Publisher(publishTarget(name, options), publisherPorts);
+}
+
+/** What a publisher needs of such a repository. Throws as `openPublisher` does. */
+export function publishTarget(name: string, options: GlobalOptions): PublishTarget {
   const { settings, folder, ask } = keyPlace(name, options);
-  return new Publisher({ settings, keys: loadKeys(folder, settings.fqrn, ask), folder }, publisherPorts);
+  return { settings, keys: loadKeys(folder, settings.fqrn, ask), folder };
 }

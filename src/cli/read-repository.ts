@@ -6,7 +6,8 @@ import { silentLog } from '../core/ports.ts';
 import { variablesOf } from '../node/fuse-worker.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { openRepository, type RepositoryAccess } from '../node/repository-access.ts';
-import { type AddressOptions, resolveAddress } from './settings.ts';
+import { resolveAddress } from './client-settings.ts';
+import type { AddressOptions } from './settings.ts';
 import type { GlobalOptions } from './terminal.ts';
 
 /** Catalogs, and one file at a time. */

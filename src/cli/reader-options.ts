@@ -2,9 +2,10 @@
 
 import type { Command } from 'commander';
 import type { Selection } from '../client/repository.ts';
+import { parseDate } from '../config/parse-date.ts';
 import { parseContentHash } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
-import { type AddressOptions, parseDate } from './settings.ts';
+import type { AddressOptions } from './settings.ts';
 import type { GlobalOptions } from './terminal.ts';
 
 export interface SelectionOptions {

@@ -22,7 +22,7 @@ async function serve(given: TransactionServerArguments): Promise<void> {
   const { address, rootHash, mountpoint, cacheFolder } = given;
   const log = lineLog((line) => writeSync(2, line), 'info');
   const access = openRepository(address, { cacheFolder, cacheLimitBytes: given.cacheLimitBytes, log });
-  const { snapshot, server } = await mountSnapshot(
+  const { mounted, server } = await mountSnapshot(
     access,
     { rootHash },
     {
@@ -42,7 +42,8 @@ async function serve(given: TransactionServerArguments): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => log.info('signal ignored, abort or publish to end', { signal }));
   }
-  tellStarted({ pid: process.pid, rootCatalog: snapshot.rootCatalog, revision: snapshot.revision });
+  const { rootCatalog, revision } = mounted.snapshot;
+  tellStarted({ pid: process.pid, rootCatalog, revision });
   await server.closed;
   access.close();
   log.info('transaction unmounted', { mountpoint, ...server.statistics() });

@@ -3,6 +3,8 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MountedSnapshot } from '../client/mounted-snapshot.ts';
+import { parseSize } from '../config/parse-size.ts';
+import { defaultCacheFolder } from '../config/places.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { parseFqrn } from '../core/fqrn.ts';
@@ -18,7 +20,7 @@ import {
   type TransactionPorts,
 } from '../publish/transaction.ts';
 import { readingAddress, storageLocation } from '../storage/open-storage.ts';
-import { defaultCacheFolder, parseSize, registry } from './settings.ts';
+import { registry } from './settings.ts';
 import type { GlobalOptions } from './terminal.ts';
 import type { TransactionServerArguments } from './transaction-server.ts';
 
@@ -70,7 +72,7 @@ async function startServer(
   given: Omit<TransactionServerArguments, 'cacheFolder' | 'cacheLimitBytes'>,
   options: TransactionOptions,
 ): Promise<LowerMount> {
-  const { startBackground } = await import('./background.ts');
+  const { nodeCommand, startBackground } = await import('./background.ts');
   const cache = options.cache ?? defaultCacheFolder();
   const all: TransactionServerArguments = {
     ...given,
@@ -79,7 +81,7 @@ async function startServer(
   };
   const file = fileURLToPath(new URL('./transaction-server.ts', import.meta.url));
   const log = options.log ?? join(cache === 'none' ? defaultCacheFolder() : cache, 'thimble.log');
-  return startBackground<LowerMount>([file, JSON.stringify(all)], log);
+  return startBackground<LowerMount>({ ...nodeCommand([file, JSON.stringify(all)]), logFile: log });
 }
 
 /** The repository, and the snapshot that a transaction started from: read when somebody asks for them. */

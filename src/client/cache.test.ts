@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cacheId, put, readAll, testObjectCache } from '../../test/contract/cache-contract.ts';
+import { cacheId, put, readAll, testSteeredCache } from '../../test/contract/cache-contract.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { cacheIdOf, MemoryCache } from './cache.ts';
 
-testObjectCache('MemoryCache', (_, limitBytes) => new MemoryCache(limitBytes));
+testSteeredCache('MemoryCache', (_, limitBytes) => new MemoryCache(limitBytes));
 
 test('MemoryCache keeps what was just put, even if it alone is over the limit', () => {
   const cache = new MemoryCache(100);
@@ -34,4 +34,9 @@ test('cacheIdOf() names inflated content by its hash and plain content different
   const hash = `${'0'.repeat(40)}-rmd160` as ContentHash;
   assert.equal(cacheIdOf(hash, 'zlib'), hash);
   assert.equal(cacheIdOf(hash, 'none'), `${hash}.plain`);
+});
+
+test('MemoryCache cannot pin, and says what to do', () => {
+  const cache = new MemoryCache(100);
+  assert.throws(() => cache.pin(), { code: 'UNSUPPORTED', hint: /--cache/ });
 });

@@ -5,6 +5,7 @@
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import type { Compression } from '../core/catalog/flags.ts';
 import type { ContentHash } from '../core/content-hash.ts';
+import { ThimbleError } from '../core/errors.ts';
 
 /** Names inflated content: the same stored bytes mean different content when they are read as zlib or as they are. */
 export type CacheId = string & { readonly __brand: 'CacheId' };
@@ -30,16 +31,78 @@ export interface ObjectCache {
   has(id: CacheId): boolean;
   /** Throws STORAGE, also for content larger than the whole cache. */
   create(id: CacheId, sizeBytes: number): CacheWriter;
+  /** Forgets content that is not what it should be; other content may come under the id. */
+  discard?(id: CacheId): void;
+}
+
+/** Content and its bytes, for caches that are told what to keep. */
+export interface PinnedObject {
+  readonly id: CacheId;
+  readonly sizeBytes: number;
+}
+
+/** `full`: the disk is, or all of the cache is pinned. In all but the first, what is fetched is served from memory. */
+export type CacheState = 'good' | 'full' | 'failing' | 'read-only';
+
+export interface CacheStatus {
+  readonly kind: 'folder' | 'memory';
+  readonly folder: string | undefined;
+  readonly state: CacheState;
+  /** Seconds since 1970. */
+  readonly sinceSeconds: number;
+  readonly lastError: string | undefined;
+  readonly usedBytes: number;
+  readonly objects: number;
+  readonly limitBytes: number;
+  readonly keepFreeBytes: number;
+  /** Of the disk, for this user; `undefined` where there is none. */
+  readonly freeBytes: number | undefined;
+  readonly pinnedBytes: number;
+  /** Reads that found something, and that did not. */
+  readonly hits: number;
+  readonly misses: number;
+  readonly droppedObjects: number;
+  readonly droppedBytes: number;
+  /** Objects found damaged, or on a part of the disk that cannot be read. */
+  readonly readFailures: number;
+  readonly writeFailures: number;
+  /** Read-only folders that are asked before the network. */
+  readonly lower: readonly LowerStatus[];
+}
+
+export interface LowerStatus {
+  readonly folder: string;
+  readonly hits: number;
+  readonly damaged: number;
+}
+
+/** A cache that a mount uses: it can be watched, and told what to keep. */
+export interface SteeredCache extends ObjectCache {
+  /** Content put from now on is the first to be dropped. */
+  isVolatile: boolean;
+  /** Does not drop an object as long as this cache is open; not for too many. */
+  hold(object: PinnedObject): void;
+  /** Does not drop objects until `unpin`. Throws LIMIT, STORAGE, UNSUPPORTED. */
+  pin(objects: readonly PinnedObject[]): void;
+  unpin(ids: Iterable<CacheId>): void;
+  /** Drops these objects now, but for those that are pinned. Answers how many were here. */
+  evict(ids: Iterable<CacheId>): number;
+  status(): CacheStatus;
 }
 
 /**
  * Keeps the newest content in memory, up to a limit. The cache of last resort when no disk can be written, and the cache
  * of tests.
  */
-export class MemoryCache implements ObjectCache {
+export class MemoryCache implements SteeredCache {
   readonly #limitBytes: number;
   readonly #contents = new Map<CacheId, Bytes>();
   #bytes = 0;
+  #dropped = { objects: 0, bytes: 0 };
+  #hits = 0;
+  #misses = 0;
+  /** All of it is. */
+  isVolatile = false;
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes;
@@ -47,7 +110,11 @@ export class MemoryCache implements ObjectCache {
 
   read(id: CacheId, position: number, length: number, into: Bytes, at: number): number | undefined {
     const content = this.#contents.get(id);
-    if (content === undefined) return undefined;
+    if (content === undefined) {
+      this.#misses++;
+      return undefined;
+    }
+    this.#hits++;
     const piece = content.subarray(position, position + length);
     into.set(piece, at);
     return piece.length;
@@ -77,14 +144,64 @@ export class MemoryCache implements ObjectCache {
       content.set(chunk, at);
       at += chunk.length;
     }
-    this.#bytes += content.length - (this.#contents.get(id)?.length ?? 0);
-    this.#contents.delete(id);
+    this.discard(id);
+    this.#bytes += content.length;
     this.#contents.set(id, content);
     // Oldest first; what was just put stays even if it alone is over the limit, or a large read could never end.
     for (const [oldest, bytes] of this.#contents) {
       if (this.#bytes <= this.#limitBytes || oldest === id) break;
-      this.#contents.delete(oldest);
-      this.#bytes -= bytes.length;
+      this.discard(oldest);
+      this.#dropped.objects++;
+      this.#dropped.bytes += bytes.length;
     }
+  }
+
+  discard(id: CacheId): void {
+    this.#bytes -= this.#contents.get(id)?.length ?? 0;
+    this.#contents.delete(id);
+  }
+
+  /** Nothing that a mount needs is lost with it: what is dropped is fetched again. */
+  hold(): void {}
+
+  pin(): void {
+    throw new ThimbleError('UNSUPPORTED', 'Cannot pin content: the cache is in memory', {
+      hint: 'mount with a cache folder: --cache FOLDER',
+    });
+  }
+
+  unpin(): void {}
+
+  evict(ids: Iterable<CacheId>): number {
+    let count = 0;
+    for (const id of ids) {
+      if (!this.#contents.has(id)) continue;
+      this.discard(id);
+      count++;
+    }
+    return count;
+  }
+
+  status(): CacheStatus {
+    return {
+      kind: 'memory',
+      folder: undefined,
+      state: 'good',
+      sinceSeconds: 0,
+      lastError: undefined,
+      usedBytes: this.#bytes,
+      objects: this.#contents.size,
+      limitBytes: this.#limitBytes,
+      keepFreeBytes: 0,
+      freeBytes: undefined,
+      pinnedBytes: 0,
+      hits: this.#hits,
+      misses: this.#misses,
+      droppedObjects: this.#dropped.objects,
+      droppedBytes: this.#dropped.bytes,
+      readFailures: 0,
+      writeFailures: 0,
+      lower: [],
+    };
   }
 }

@@ -15,6 +15,7 @@ import {
 import { errorCodeOf, messageOf } from '../core/errors.ts';
 import { findTag, findTagByDate, type History, MAX_HISTORY_BYTES } from '../core/history.ts';
 import { MANIFEST_PATH, type Manifest, parseManifest } from '../core/manifest.ts';
+import { decodeProfileIndex, MAX_PROFILE_INDEX_BYTES, objectsOfProfiles } from '../core/profile-index.ts';
 import {
   decodeReflog,
   MAX_REFLOG_BYTES,
@@ -48,6 +49,8 @@ export interface CheckedMetadata {
   readonly manifest: Manifest | undefined;
   /** `undefined` if there is no reference log, or none that can be read, or if a single snapshot is looked at. */
   readonly references: readonly Reference[] | undefined;
+  /** What the profiles of the manifest need: whole objects of type ''. */
+  readonly profileObjects: readonly ContentHash[];
 }
 
 const MAX_METAINFO_BYTES = 1024 * 1024;
@@ -59,7 +62,7 @@ export async function checkMetadata(
 ): Promise<CheckedMetadata> {
   const { selection, allTags, reflogChecksum } = options;
   const { rootHash, tag, dateSeconds } = selection;
-  const nothing = { manifest: undefined, references: undefined };
+  const nothing = { manifest: undefined, references: undefined, profileObjects: [] };
   if (rootHash !== undefined) {
     return { ...nothing, roots: [{ hash: rootHash, sizeBytes: 0, revision: undefined }] };
   }
@@ -74,10 +77,11 @@ export async function checkMetadata(
     return { ...nothing, manifest, roots: [rootOf(found)] };
   }
   const references = await checkReflog(context, manifest, reflogChecksum);
+  const profileObjects = await checkProfiles(context, manifest);
   const { rootCatalog, rootCatalogSizeBytes, revision } = manifest;
   const newest = { hash: rootCatalog, sizeBytes: rootCatalogSizeBytes, revision };
   const tags = allTags ? (history?.tags ?? []) : [];
-  return { manifest, references, roots: [newest, ...tags.map(rootOf)] };
+  return { manifest, references, profileObjects, roots: [newest, ...tags.map(rootOf)] };
 }
 
 function placeOf(rule: string) {
@@ -122,6 +126,27 @@ async function checkMetainfo(context: CheckContext, { metainfo }: Manifest): Pro
   if (metainfo === undefined) return;
   const object = { hash: metainfo, type: 'M' as const, limitBytes: MAX_METAINFO_BYTES, label: 'metainfo' };
   await context.load(placeOf('metainfo'), object);
+}
+
+/** Replicas of other software lack the index, and readers do without: then there is nothing to check. */
+async function checkProfiles(
+  context: CheckContext,
+  { profiles }: Manifest,
+): Promise<readonly ContentHash[]> {
+  if (profiles === undefined) return [];
+  const place = placeOf('profiles');
+  try {
+    await context.repository.servers.probe(objectPath(profiles, ''));
+  } catch (error) {
+    if (errorCodeOf(error) !== 'NOT_FOUND') throw error;
+    context.note(place.rule, 'the profiles that the manifest names are missing; mounts do without them');
+    return [];
+  }
+  const object = { hash: profiles, type: '' as const, limitBytes: MAX_PROFILE_INDEX_BYTES, label: 'profiles' };
+  const bytes = await context.load(place, object);
+  if (bytes === undefined) return [];
+  const index = await context.attempt(place, async () => decodeProfileIndex(bytes));
+  return index === undefined ? [] : [...objectsOfProfiles(index)];
 }
 
 async function readHistory(context: CheckContext, manifest: Manifest): Promise<History | undefined> {

@@ -116,6 +116,7 @@ class RepositoryCheck {
     const { roots, references = [] } = metadata;
     for (const { hash, sizeBytes, revision } of roots) await this.#checkRoot(hash, sizeBytes, revision);
     await this.#checkReferences(references, metadata.manifest);
+    for (const hash of metadata.profileObjects) await this.#checkProfileObject(hash);
     if (storedFiles !== undefined) {
       for (const { hash, type } of references) {
         if (type === 'catalog') await this.#checkRoot(hash, 0, undefined);
@@ -296,6 +297,14 @@ class RepositoryCheck {
     }
   }
 
+  /** Tables and packs of profiles; the index has been read. */
+  async #checkProfileObject(hash: ContentHash): Promise<void> {
+    if (this.#named.has(hash) || this.#isOver()) return;
+    this.#named.add(hash);
+    const object = bareObject(hash, '');
+    if (this.#objects.claimNamed(object)) await this.#objects.checkNamed(object, 'profile-object');
+  }
+
   async #findUnreferenced(
     files: StoredFiles | undefined,
     { manifest, references }: CheckedMetadata,
@@ -338,8 +347,8 @@ function spoiledTree(): CheckedTree {
 
 function namedBy(manifest: Manifest | undefined): string[] {
   if (manifest === undefined) return [];
-  const { rootCatalog, certificate, history, metainfo } = manifest;
-  return [`${rootCatalog}C`, `${certificate}X`, `${history}H`, `${metainfo}M`];
+  const { rootCatalog, certificate, history, metainfo, profiles } = manifest;
+  return [`${rootCatalog}C`, `${certificate}X`, `${history}H`, `${metainfo}M`, `${profiles}`];
 }
 
 /** An object of which only the bytes as stored can be checked. */

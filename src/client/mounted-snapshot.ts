@@ -10,6 +10,7 @@ import type { Hashing } from '../core/ports.ts';
 import { type Need, ROOT_NODE } from '../core/vfs.ts';
 import type { Slot } from './catalog-tree.ts';
 import type { Objects } from './objects.ts';
+import { ReadAhead } from './read-ahead.ts';
 import type { Snapshot } from './repository.ts';
 import { type CatalogChange, changesOf, type RevisionChanges } from './revision-changes.ts';
 import { SnapshotVfs, type SnapshotVfsOptions } from './snapshot-vfs.ts';
@@ -36,6 +37,7 @@ export interface MountedSnapshotOptions {
 
 export class MountedSnapshot {
   readonly vfs: SnapshotVfs;
+  readonly readAhead: ReadAhead;
   #snapshot: Snapshot;
   readonly #objects: Objects;
   readonly #onCatalog: (file: CatalogFile) => Uint8Array;
@@ -52,6 +54,7 @@ export class MountedSnapshot {
       cache: objects,
       variable: options.variable,
     });
+    this.readAhead = new ReadAhead(this.vfs, objects);
   }
 
   /** Loads the root catalog. Throws as `Objects.load` does. */
@@ -72,8 +75,14 @@ export class MountedSnapshot {
 
   /** Brings what `need` asks for. Throws as `Objects.fetch` and `Objects.load` do. */
   async fulfil(need: Need): Promise<void> {
-    if (need.kind === 'object') return this.#objects.fetch(need);
-    await this.#attach(need.mountpoint, need.hash);
+    if (need.kind === 'object') {
+      const fetching = this.#objects.fetch(need);
+      this.readAhead.onObject(need);
+      return fetching;
+    }
+    const attaching = this.#attach(need.mountpoint, need.hash);
+    this.readAhead.onCatalog(need);
+    await attaching;
   }
 
   /**

@@ -40,6 +40,14 @@ export interface FetchOptions {
   readonly background?: boolean;
 }
 
+interface Metadata {
+  readonly hash: ContentHash;
+  readonly type: ObjectType;
+  readonly limitBytes: number;
+  readonly label: string;
+  readonly background: boolean;
+}
+
 export class Objects {
   readonly #servers: Servers;
   readonly #external: Servers | undefined;
@@ -54,7 +62,7 @@ export class Objects {
   /** Times that content could not be kept on disk and was served from memory. */
   storageFailures = 0;
   /** What a stream is about to bring: reads of that wait for it. */
-  arrivals: Pick<Arrivals, 'expect'> | undefined;
+  arrivals: Pick<Arrivals, 'expect' | 'has'> | undefined;
   /** Hears of every object that a read asks for, also of those that are here. */
   onTouch: ((hash: ContentHash, isCatalog: boolean) => void) | undefined;
 
@@ -86,6 +94,11 @@ export class Objects {
     return this.#cache.has(id) || this.#fallback.has(id);
   }
 
+  /** True if an object is here, on its way, or about to arrive in a stream: there is nothing to fetch ahead. */
+  isAtHand(id: CacheId): boolean {
+    return this.#underWay.has(id) || this.#cache.has(id) || this.arrivals?.has(id) === true;
+  }
+
   /**
    * Brings an object into the cache. Throws NETWORK, NOT_FOUND, INTEGRITY, FORMAT, LIMIT, and UNSUPPORTED for external data
    * without a server of it. In the background: nobody waits for it yet.
@@ -99,8 +112,8 @@ export class Objects {
     const arriving = background ? undefined : this.arrivals?.expect(id);
     const fetching = (
       arriving === undefined
-        ? this.#fetch(id, need)
-        : arriving.then(() => (this.#cache.has(id) ? undefined : this.#fetch(id, need)))
+        ? this.#fetch(id, need, background)
+        : arriving.then(() => (this.#cache.has(id) ? undefined : this.#fetch(id, need, background)))
     ).finally(() => this.#underWay.delete(id));
     this.#underWay.set(id, fetching);
     return fetching;
@@ -126,8 +139,8 @@ export class Objects {
     const arriving = background ? undefined : this.arrivals?.expect(id);
     const loading = (
       arriving === undefined
-        ? this.#load(id, hash, type, limitBytes, label)
-        : arriving.then(() => this.#cached(id) ?? this.#load(id, hash, type, limitBytes, label))
+        ? this.#load(id, { hash, type, limitBytes, label, background })
+        : arriving.then(() => this.#cached(id) ?? this.#load(id, { hash, type, limitBytes, label, background }))
     ).finally(() => this.#loading.delete(id));
     this.#loading.set(id, loading);
     return loading;
@@ -137,36 +150,45 @@ export class Objects {
     return this.#cache.load(id) ?? this.#fallback.load(id);
   }
 
-  #load(id: CacheId, hash: ContentHash, type: ObjectType, limitBytes: number, label: string): Promise<Bytes> {
-    return this.#servers.fetch(objectPath(hash, type), async (file) => {
+  #load(id: CacheId, { hash, type, limitBytes, label, background }: Metadata): Promise<Bytes> {
+    const consume = async (file: SourceFile) => {
       const stored = await readWhole(file, limitBytes);
       this.#verify(hash, stored, label);
       const content = this.#inflating.inflate(stored, limitBytes);
       this.#keep(id, content);
       return content;
-    });
+    };
+    return this.#servers.fetch(objectPath(hash, type), consume, undefined, { background });
   }
 
-  async #fetch(id: CacheId, need: ObjectNeed): Promise<void> {
+  async #fetch(id: CacheId, need: ObjectNeed, background: boolean): Promise<void> {
     if (need.sizeBytes <= this.#wholeBytes) {
-      await this.#ask(need, async (file) => this.#keep(id, await this.#receiveWhole(need, file)));
+      await this.#ask(need, background, async (file) => this.#keep(id, await this.#receiveWhole(need, file)));
       return;
     }
     try {
-      await this.#ask(need, (file) => this.#receiveStream(need, file, this.#cache));
+      await this.#ask(need, background, (file) => this.#receiveStream(need, file, this.#cache));
     } catch (error) {
       if (!(error instanceof ThimbleError) || error.code !== 'STORAGE' || need.sizeBytes > MEMORY_BYTES)
         throw error;
       this.#onStorageFailure(error);
-      await this.#ask(need, (file) => this.#receiveStream(need, file, this.#fallback));
+      await this.#ask(need, background, (file) => this.#receiveStream(need, file, this.#fallback));
     }
   }
 
   /** Asks those servers that have what is needed. */
-  async #ask(need: ObjectNeed, consume: (file: SourceFile) => Promise<void>): Promise<void> {
+  async #ask(
+    need: ObjectNeed,
+    background: boolean,
+    consume: (file: SourceFile) => Promise<void>,
+  ): Promise<void> {
     const { external } = need;
-    if (external === undefined) return this.#servers.fetch(objectPath(need.hash, need.type), consume);
-    if (this.#external !== undefined) return this.#external.fetch(external.path, consume, external.range);
+    if (external === undefined) {
+      return this.#servers.fetch(objectPath(need.hash, need.type), consume, undefined, { background });
+    }
+    if (this.#external !== undefined) {
+      return this.#external.fetch(external.path, consume, external.range, { background });
+    }
     throw new ThimbleError('UNSUPPORTED', `Cannot read ${need.label}: its content is on an external server`, {
       hint: 'name that server with --external-server',
     });

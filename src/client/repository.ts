@@ -36,6 +36,8 @@ import {
 } from '../core/trust.ts';
 import { parseWhitelist, WHITELIST_PATH, type Whitelist } from '../core/whitelist.ts';
 import type { Servers } from './network/servers.ts';
+import type { FetchOptions } from './network/servers-options.ts';
+import type { SourceFile } from './network/source.ts';
 import { type Objects, readWhole } from './objects.ts';
 import { NO_LIMITS, type RevisionLimits, saysOlder, verifyNotOlder } from './revision-memory.ts';
 
@@ -52,6 +54,12 @@ export interface Snapshot {
   readonly tag: string | undefined;
   /** Nobody could be asked for the newest one: this was the newest when somebody could. */
   readonly isRemembered?: boolean;
+}
+
+/** What a server has, by its address. */
+export interface ServerRevision {
+  readonly server: string;
+  readonly revision: number;
 }
 
 /** A manifest whose trust chain is good, and the signed files as they were received. */
@@ -158,12 +166,26 @@ export class Repository {
   }
 
   /** The newest manifest with its whole trust chain verified. A server with a bad one is passed over. */
-  async fetchManifest(): Promise<Manifest> {
-    return (await this.fetchVerifiedManifest()).manifest;
+  async fetchManifest(options: Pick<FetchOptions, 'noCache'> = {}): Promise<Manifest> {
+    return (await this.fetchVerifiedManifest(options)).manifest;
   }
 
   /** The same, with what others need to verify it again. */
-  async fetchVerifiedManifest(): Promise<VerifiedManifest> {
+  async fetchVerifiedManifest(options: Pick<FetchOptions, 'noCache'> = {}): Promise<VerifiedManifest> {
+    this.#needKeys();
+    return this.servers.fetch(MANIFEST_PATH, (file) => this.#verifyManifest(file), undefined, options);
+  }
+
+  /** What every server shows now, verified; those that show nothing good are left out. Throws TRUST without a key. */
+  async compareServers(): Promise<ServerRevision[]> {
+    this.#needKeys();
+    const answers = await this.servers.fetchFromEach(MANIFEST_PATH, (file) => this.#verifyManifest(file));
+    return answers.flatMap((answer) =>
+      'error' in answer ? [] : [{ server: answer.server, revision: answer.value.manifest.revision }],
+    );
+  }
+
+  #needKeys(): void {
     if (this.#masterKeys.length === 0) {
       throw new ThimbleError('TRUST', `Cannot trust anything of ${this.fqrn}: there is no key for it`, {
         hint:
@@ -172,17 +194,18 @@ export class Repository {
             : 'give its RSA key with --key too: the one of Ed25519 signs manifests, and no whitelists',
       });
     }
-    return this.servers.fetch(MANIFEST_PATH, async (file) => {
-      const bytes = await readWhole(file, MAX_SIGNED_TEXT_BYTES);
-      const candidate = parseManifest(this.#ports.hashing, bytes);
-      verifyManifestName(candidate, this.fqrn);
-      // Another server may have a newer one.
-      verifyRevisionNotListed(this.#blacklist, this.fqrn, candidate.manifest.revision);
-      verifyNotOlder(candidate.manifest, this.#limits);
-      const whitelist = await this.#verifyChain(candidate);
-      this.#limits.memory.remember(candidate.manifest);
-      return { manifest: candidate.manifest, bytes, whitelist };
-    });
+  }
+
+  async #verifyManifest(file: SourceFile): Promise<VerifiedManifest> {
+    const bytes = await readWhole(file, MAX_SIGNED_TEXT_BYTES);
+    const candidate = parseManifest(this.#ports.hashing, bytes);
+    verifyManifestName(candidate, this.fqrn);
+    // Another server may have a newer one.
+    verifyRevisionNotListed(this.#blacklist, this.fqrn, candidate.manifest.revision);
+    verifyNotOlder(candidate.manifest, this.#limits);
+    const whitelist = await this.#verifyChain(candidate);
+    this.#limits.memory.remember(candidate.manifest);
+    return { manifest: candidate.manifest, bytes, whitelist };
   }
 
   /** Answers with the whitelist that says so. */

@@ -46,7 +46,7 @@ import { chunkAt, type StoredChunk, type StoredFile, storedFileOf } from './stor
 
 export interface SnapshotVfsOptions {
   readonly hashing: Hashing;
-  readonly cache: Pick<ObjectCache, 'read'>;
+  readonly cache: Pick<ObjectCache, 'read' | 'discard'>;
   /** Values for `$(NAME)` in symlinks; `undefined` shows symlinks as they were published. */
   readonly variable?: ((name: string) => ByteString | undefined) | undefined;
 }
@@ -65,10 +65,12 @@ const COOKIES = SLOT;
 /** Entries of the two look-aside tables; a full table is dropped and fills again. */
 const MAX_REMEMBERED = 16_384;
 const MAX_PATH_BYTES = 64 * 1024;
+/** For files behind another. */
+const MAX_ROWS_LOOKED_AT = 256;
 
 export class SnapshotVfs implements Vfs {
   readonly #hashing: Hashing;
-  readonly #cache: Pick<ObjectCache, 'read'>;
+  readonly #cache: Pick<ObjectCache, 'read' | 'discard'>;
   readonly #variable: ((name: string) => ByteString | undefined) | undefined;
   readonly #catalogs: CatalogTree;
   readonly #directories = new Map<NodeId, Directory>();
@@ -172,13 +174,10 @@ export class SnapshotVfs implements Vfs {
       const count = Math.min(chunk.sizeBytes - within, end - offset - filled);
       const id = cacheIdOf(chunk.hash, chunk.need.compression);
       const got = this.#cache.read(id, within, count, into, at + filled);
-      if (got === undefined) return new NotYet(chunk.need);
-      if (got !== count) {
-        throw new ThimbleError(
-          'INTEGRITY',
-          `Cannot read ${chunk.need.label}: cached object ${chunk.hash} is too short`,
-        );
-      }
+      // A cached object that has lost its end is fetched again, as one that is not here.
+      if (got !== undefined && got < count) this.#cache.discard?.(id);
+      // A copy, so that the label is worked out here, where an error has a place to go.
+      if (got !== count) return new NotYet({ ...chunk.need, place: { node, chunk: i } });
       filled += count;
     }
     return filled;
@@ -226,6 +225,20 @@ export class SnapshotVfs implements Vfs {
   /** The pieces that a file is stored in: its chunks, or one object. Throws as `read` does. */
   chunksOf(node: NodeId): readonly StoredChunk[] {
     return this.#content(node).chunks;
+  }
+
+  /** The files behind one in the listing of its directory, at most `count`; those without content are passed over. */
+  filesBehind(node: NodeId, count: number): NodeId[] {
+    const slot = this.#seek(node);
+    if (slot === undefined) return [];
+    const { row } = slot.reader;
+    const files: NodeId[] = [];
+    let looked = 0;
+    slot.reader.children(row.parentKey(new Int32Array(4)), row.rowid, (next) => {
+      if ((next.mode & S_IFMT) === S_IFREG && next.sizeBytes > 0) files.push(this.#nodeAt(slot, next.rowid));
+      return files.length < count && ++looked < MAX_ROWS_LOOKED_AT;
+    });
+    return files;
   }
 
   /** The nested catalog or bind mount point that takes over at a directory; `undefined` if none does. */
@@ -419,10 +432,7 @@ export class SnapshotVfs implements Vfs {
     if (slot === undefined || row === undefined || (row.mode & S_IFMT) !== S_IFREG) {
       throw new ThimbleError('USAGE', `Cannot read node ${node}: it is not a regular file`);
     }
-    const path = this.#walkUp(slot, row).slice(slot.base.length) as ByteString;
-    // That has moved the row.
-    this.#seek(node);
-    const content = storedFileOf(slot.reader, path);
+    const content = storedFileOf(slot.reader, () => this.pathOf(node).slice(slot.base.length) as ByteString);
     if (this.#contents.size === MAX_REMEMBERED) this.#contents.clear();
     this.#contents.set(node, content);
     return content;

@@ -13,7 +13,7 @@ const CHUNKS = `INSERT INTO chunks VALUES (${first}, ${second}, 4, 6, x'${HASH}'
 function fileWith(flags: number, columns = {}, path = '/a', sql = '') {
   const reader = openCatalog({ ...withEntries(entry('/a', { flags, size: 10, ...columns })), sql });
   assert.ok(reader.find(keyOf('/a')));
-  return storedFileOf(reader, ascii(path));
+  return storedFileOf(reader, () => ascii(path));
 }
 
 test('storedFileOf() names the one object of a file', () => {

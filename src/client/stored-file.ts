@@ -19,16 +19,17 @@ export interface StoredFile {
 }
 
 /**
- * The file that the reader's row shows. `path` is its path as this catalog's keys are made from. Throws FORMAT,
- * UNSUPPORTED.
+ * The file that the reader's row shows. `pathOf` tells its path as this catalog's keys are made from; it may move the
+ * reader's row, and is not asked before somebody wants to know: finding out takes longer than all the rest. Throws
+ * FORMAT, UNSUPPORTED.
  */
-export function storedFileOf(reader: CatalogReader, path: ByteString): StoredFile {
+export function storedFileOf(reader: CatalogReader, pathOf: () => ByteString): StoredFile {
   const { flags, sizeBytes, hash, compression } = reader.row;
   const isChunked = (flags & FLAG_CHUNKED) !== 0;
-  const externalPath = (flags & FLAG_EXTERNAL) === 0 ? undefined : externalPathOf(path);
   const pieces = isChunked
     ? reader.chunks(reader.row.key(new Int32Array(4)), sizeBytes, flags)
-    : [{ offset: 0, sizeBytes, hash: hash ?? missingHash(path) }];
+    : [{ offset: 0, sizeBytes, hash: hash ?? missingHash(pathOf()) }];
+  const externalPath = (flags & FLAG_EXTERNAL) === 0 ? undefined : externalPathOf(pathOf());
   const chunks = pieces.map((piece): StoredChunk => {
     const range = isChunked ? { offset: piece.offset, length: piece.sizeBytes } : undefined;
     const need: ObjectNeed = {
@@ -37,7 +38,9 @@ export function storedFileOf(reader: CatalogReader, path: ByteString): StoredFil
       type: isChunked ? 'P' : '',
       compression,
       sizeBytes: piece.sizeBytes,
-      label: path,
+      get label() {
+        return pathOf();
+      },
       ...(externalPath === undefined ? {} : { external: { path: externalPath, range } }),
     };
     return { ...piece, need };

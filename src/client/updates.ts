@@ -7,7 +7,7 @@ import { messageOf } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Clock, Log, Random } from '../core/ports.ts';
 import type { MountedSnapshot } from './mounted-snapshot.ts';
-import type { Repository, Snapshot } from './repository.ts';
+import type { Repository, ServerRevision, Snapshot } from './repository.ts';
 import type { RevisionChanges } from './revision-changes.ts';
 
 export interface UpdatesOptions {
@@ -20,10 +20,14 @@ export interface UpdatesOptions {
 }
 
 export const DEFAULT_UPDATES_OPTIONS: UpdatesOptions = {
-  maxTtlSeconds: 240,
+  maxTtlSeconds: Number.POSITIVE_INFINITY,
   retrySeconds: 30,
 };
 
+/** Before the first look, and where no manifest says another. */
+const USUAL_TTL_SECONDS = 240;
+/** Every so many looks, all servers are compared: one that has stopped would hold everybody back. */
+const COMPARED_EACH = 4;
 /** A server that sends everybody at once to another one's door would be no help. */
 const NEWS_JITTER_MS = 1000;
 
@@ -35,6 +39,8 @@ export interface UpdatesStatus {
   /** Whether a server tells of news by itself. */
   readonly isPushed: boolean;
   readonly moves: number;
+  /** Servers that showed an older revision than another when they were last compared. */
+  readonly lagging: readonly ServerRevision[];
   /** Of the last look, if it failed. */
   readonly error: string | undefined;
 }
@@ -64,6 +70,8 @@ export class Updates {
   #ttlSeconds: number | undefined;
   #isPushed = false;
   #moves = 0;
+  #looks = 0;
+  #lagging: readonly ServerRevision[] = [];
   #error: string | undefined;
 
   /** `tellKernel` makes the kernel forget what has changed; it is called when the new revision is shown. */
@@ -84,7 +92,7 @@ export class Updates {
   /** Looks from now on. */
   start(): void {
     const { isRemembered = false } = this.#mounted.snapshot;
-    this.#schedule(isRemembered ? this.#options.retrySeconds : this.#options.maxTtlSeconds);
+    this.#schedule(isRemembered ? this.#options.retrySeconds : this.#ttl(USUAL_TTL_SECONDS));
     void this.#listen();
   }
 
@@ -96,10 +104,11 @@ export class Updates {
 
   /**
    * Looks for a newer revision, and shows it. Who asks while somebody looks already gets the same answer. Throws as
-   * `Repository.fetchManifest` and `MountedSnapshot.moveTo` do; then all is as it was.
+   * `Repository.fetchManifest` and `MountedSnapshot.moveTo` do; then all is as it was. After a server has told of news, caches on the
+   * way are not asked.
    */
-  checkNow(): Promise<UpdateResult> {
-    this.#checking ??= this.#check().finally(() => {
+  checkNow(isPushed = false): Promise<UpdateResult> {
+    this.#checking ??= this.#check(isPushed).finally(() => {
       this.#checking = undefined;
     });
     return this.#checking;
@@ -113,19 +122,20 @@ export class Updates {
       ttlSeconds: this.#ttlSeconds,
       isPushed: this.#isPushed,
       moves: this.#moves,
+      lagging: this.#lagging,
       error: this.#error,
     };
   }
 
-  async #check(): Promise<UpdateResult> {
+  async #check(isPushed: boolean): Promise<UpdateResult> {
     const { clock, log } = this.#ports;
     const from = this.#mounted.snapshot;
     try {
-      const manifest = await this.#repository.fetchManifest();
+      const manifest = await this.#newestManifest(isPushed);
       const result = await this.#follow(manifest, from);
       this.#checkedSeconds = clock.unixSeconds();
       this.#error = undefined;
-      this.#ttlSeconds = Math.min(Math.max(manifest.ttlSeconds, 1), this.#options.maxTtlSeconds);
+      this.#ttlSeconds = this.#ttl(manifest.ttlSeconds);
       this.#schedule(this.#ttlSeconds);
       return result;
     } catch (error) {
@@ -136,6 +146,29 @@ export class Updates {
       this.#schedule(this.#options.retrySeconds);
       throw error;
     }
+  }
+
+  /** From the server in use; now and then from whichever has the newest, which then is the one in use. */
+  async #newestManifest(noCache: boolean): Promise<Manifest> {
+    const { servers } = this.#repository;
+    const manifest = await this.#repository.fetchManifest({ noCache });
+    if (noCache || this.#looks++ % COMPARED_EACH !== 0 || servers.status().servers.length < 2)
+      return manifest;
+    const shown = await this.#repository.compareServers();
+    const newest = shown.reduce((best, one) => (one.revision > best.revision ? one : best), {
+      server: servers.current,
+      revision: manifest.revision,
+    });
+    this.#lagging = shown.filter(({ revision }) => revision < newest.revision);
+    if (newest.revision === manifest.revision) return manifest;
+    const fields = { server: servers.current, revision: manifest.revision, newest: newest.revision };
+    this.#ports.log.warn('the server lags behind, another is used', fields);
+    servers.switchServer(newest.server);
+    return this.#repository.fetchManifest();
+  }
+
+  #ttl(seconds: number): number {
+    return Math.min(Math.max(seconds, 1), this.#options.maxTtlSeconds);
   }
 
   async #follow(manifest: Manifest, from: Snapshot): Promise<UpdateResult> {
@@ -169,7 +202,7 @@ export class Updates {
         this.#isPushed = answer !== 'unsupported';
         if (answer === 'news' && !this.#isStopped) {
           await this.#pause(NEWS_JITTER_MS * this.#ports.random.fraction());
-          const { kind } = await this.checkNow();
+          const { kind } = await this.checkNow(true);
           // A cache on the way, or another server, may still have the old one.
           if (kind === 'unchanged') await this.#pause(NEWS_JITTER_MS);
         }

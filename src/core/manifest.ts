@@ -5,7 +5,7 @@
 
 import type { Bytes } from './bytes/byte-string.ts';
 import { parseUnsigned } from './bytes/integer.ts';
-import { type ContentHash, parseContentHash } from './content-hash.ts';
+import { type ContentHash, isContentHash, parseContentHash } from './content-hash.ts';
 import { ThimbleError } from './errors.ts';
 import type { Hashing } from './ports.ts';
 import { parseSignedText, type SignedText } from './signed-text.ts';
@@ -27,6 +27,8 @@ export interface Manifest {
   readonly publishedSeconds: number | undefined;
   readonly metainfo: ContentHash | undefined;
   readonly reflog: ContentHash | undefined;
+  /** The index of boot and workload profiles, `profile-index.ts`; a line of our own, that others pass over. */
+  readonly profiles?: ContentHash;
 }
 
 export interface SignedManifest {
@@ -55,6 +57,7 @@ export function parseManifest(hashing: Hashing, bytes: Bytes): SignedManifest {
       `Cannot read manifest: field R is ${JSON.stringify(need('R'))}, ${ROOT_PATH_MD5} expected`,
     );
   }
+  const profiles = fields.get('p');
   const manifest: Manifest = {
     rootCatalog: parseContentHash(need('C'), 'manifest field C'),
     rootCatalogSizeBytes: fields.has('B') ? number('B') : 0,
@@ -68,6 +71,8 @@ export function parseManifest(hashing: Hashing, bytes: Bytes): SignedManifest {
     publishedSeconds: fields.has('T') ? number('T') : undefined,
     metainfo: hash('M'),
     reflog: hash('Y'),
+    // Anything else is of somebody who gave the letter another meaning.
+    ...(profiles !== undefined && isContentHash(profiles) ? { profiles } : {}),
   };
   return { manifest, signed };
 }
@@ -90,6 +95,7 @@ export function formatManifest(manifest: Manifest): string[] {
     ['T', manifest.publishedSeconds],
     ['M', manifest.metainfo],
     ['Y', manifest.reflog],
+    ['p', manifest.profiles],
   ];
   for (const [letter, value] of optional) if (value !== undefined) lines.push(letter + value);
   return lines;

@@ -85,6 +85,27 @@ export interface SocketTarget {
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
+  /** A proxy that is asked to connect to the host (RFC 9110, CONNECT). */
+  readonly via?: SocketProxy | undefined;
+}
+
+export interface SocketProxy {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: boolean;
+  /** Value of the `Proxy-Authorization` header. */
+  readonly authorization: string | undefined;
+}
+
+export interface Resolver {
+  /** Every address of a host, of IPv4 and IPv6. Throws NETWORK when it has none, or when nobody says so in time. */
+  resolve(host: string): Promise<ResolvedName>;
+}
+
+export interface ResolvedName {
+  readonly addresses: readonly string[];
+  /** How long this may be believed. */
+  readonly ttlSeconds: number;
 }
 
 export interface LogFields {

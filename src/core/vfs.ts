@@ -41,6 +41,8 @@ export interface ObjectNeed {
   readonly label: string;
   /** Where it is, if that is not the repository. */
   readonly external?: ExternalPlace;
+  /** Which piece of which file somebody waits for. */
+  readonly place?: { readonly node: NodeId; readonly chunk: number };
 }
 
 /** Content that lies on an external server under the path of its file. */

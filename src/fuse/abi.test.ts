@@ -23,6 +23,7 @@ const LAYOUTS: readonly [
   [abi.FuseAttrOut, 104, { attrValid: 0, attrValidNsec: 8, ino: 16, mode: 76 }],
   // Every kernel sends these; since 7.36 the structure has 64 bytes.
   [abi.FuseInitIn, 16, { major: 0, minor: 4, maxReadahead: 8, flags: 12 }],
+  [abi.FuseInitInExt, 20, { flags: 12, flags2: 16 }],
   [abi.FuseInitOut, 64, { maxBackground: 16, maxWrite: 20, timeGran: 24, maxPages: 28, flags2: 32 }],
   [abi.FuseOpenOut, 16, { fh: 0, openFlags: 8, backingId: 12 }],
   [abi.FuseReadIn, 40, { fh: 0, offset: 8, size: 16, readFlags: 20, lockOwner: 24, flags: 32 }],
@@ -31,6 +32,8 @@ const LAYOUTS: readonly [
   [abi.FuseGetxattrOut, 8, { size: 0 }],
   [abi.FuseKstatfs, 80, { blocks: 0, files: 24, bsize: 40, namelen: 44, frsize: 48 }],
   [abi.FuseInterruptIn, 8, { unique: 0 }],
+  [abi.FuseNotifyInvalInodeOut, 24, { ino: 0, off: 8, len: 16 }],
+  [abi.FuseNotifyInvalEntryOut, 16, { parent: 0, namelen: 8, flags: 12 }],
 ];
 
 for (const [{ name, size, offsets }, expectedSize, expectedOffsets] of LAYOUTS) {

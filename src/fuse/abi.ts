@@ -6,8 +6,8 @@
 import { s32, struct, u16, u32, u64 } from '../core/bytes/struct.ts';
 
 export const FUSE_MAJOR = 7;
-/** The newest minor version spoken; the kernel uses the lower of both. */
-export const FUSE_MINOR = 41;
+/** The newest minor version spoken (Linux 6.18); the kernel uses the lower of both. */
+export const FUSE_MINOR = 45;
 /** Linux 5.4; older kernels lack CACHE_SYMLINKS and NO_OPENDIR_SUPPORT. */
 export const FUSE_MINOR_MINIMUM = 31;
 
@@ -56,6 +56,20 @@ export const INIT_PARALLEL_DIROPS = 1 << 18;
 export const INIT_MAX_PAGES = 1 << 22;
 export const INIT_CACHE_SYMLINKS = 1 << 23;
 export const INIT_NO_OPENDIR_SUPPORT = 1 << 24;
+/** There is a second word of flags. Since 7.36. */
+export const INIT_EXT = 1 << 30;
+/** Bits of the second word: kernel bit minus 32. */
+export const INIT2_HAS_EXPIRE_ONLY = 1 << 3;
+export const INIT2_PASSTHROUGH = 1 << 5;
+export const INIT2_HAS_RESEND = 1 << 7;
+
+// What the server tells the kernel unasked: the code is where a reply has its error.
+export const NOTIFY_INVAL_INODE = 2;
+export const NOTIFY_INVAL_ENTRY = 3;
+/** Since 7.40. */
+export const NOTIFY_RESEND = 7;
+/** Since 7.44. */
+export const NOTIFY_INC_EPOCH = 8;
 
 export const FuseInHeader = struct('fuse_in_header', {
   len: u32, // bytes of the request, this header included
@@ -119,6 +133,14 @@ export const FuseInitIn = struct('fuse_init_in', {
   maxReadahead: u32, // bytes
   flags: u32,
 }); // the part that every kernel sends; 64 bytes since 7.36
+
+export const FuseInitInExt = struct('fuse_init_in', {
+  major: u32,
+  minor: u32,
+  maxReadahead: u32, // bytes
+  flags: u32,
+  flags2: u32,
+}); // with INIT_EXT; what follows is unused
 
 export const FuseInitOut = struct('fuse_init_out', {
   major: u32,
@@ -197,3 +219,18 @@ export const FuseKstatfs = struct('fuse_kstatfs', {
 }); // 80 bytes
 
 export const FuseInterruptIn = struct('fuse_interrupt_in', { unique: u64 }); // 8 bytes
+
+export const FuseNotifyInvalInodeOut = struct('fuse_notify_inval_inode_out', {
+  ino: u64, // the node id
+  off: u64, // s64; negative for attributes alone
+  len: u64, // s64; 0 for everything behind `off`
+}); // 24 bytes
+
+/** The entry is not dropped but asked for again when it is next used. Since 7.38. */
+export const EXPIRE_ONLY = 1 << 0;
+
+export const FuseNotifyInvalEntryOut = struct('fuse_notify_inval_entry_out', {
+  parent: u64,
+  namelen: u32,
+  flags: u32, // EXPIRE_ONLY
+}); // 16 bytes, then the name and a zero

@@ -30,7 +30,8 @@ import {
 import * as errno from '../core/errno.ts';
 import { type Attributes, ROOT_NODE, S_IFDIR } from '../core/vfs.ts';
 import * as abi from './abi.ts';
-import { MAX_READ_BYTES, REPLY_BUFFER_BYTES } from './session.ts';
+import { MAX_READ_BYTES } from './negotiation.ts';
+import { REPLY_BUFFER_BYTES } from './session.ts';
 
 // ---- hot replies against the tables ----
 

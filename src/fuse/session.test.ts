@@ -20,17 +20,11 @@ import { ascii, type Bytes, byteStringOf, bytesOf, concatBytes } from '../core/b
 import * as errno from '../core/errno.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { silentLog } from '../core/ports.ts';
-import {
-  type Attributes,
-  type Need,
-  type NodeId,
-  NotYet,
-  ROOT_NODE,
-  S_IFREG,
-  type Vfs,
-} from '../core/vfs.ts';
+import { type Attributes, type Need, type NodeId, NotYet, S_IFREG, type Vfs } from '../core/vfs.ts';
 import * as abi from './abi.ts';
-import { LATER, MAX_READ_BYTES, NO_REPLY, OPERATIONS } from './session.ts';
+import { MAX_READ_BYTES } from './negotiation.ts';
+import { OPERATIONS } from './operations.ts';
+import { LATER, NO_REPLY } from './session.ts';
 
 // ---- INIT ----
 
@@ -197,7 +191,6 @@ test('a session follows its buffers when they change, also to views within large
 
 const NEED: Need = {
   kind: 'catalog',
-  node: ROOT_NODE,
   hash: '0'.repeat(40) as never,
   sizeBytes: 1,
   mountpoint: ascii('/usr'),

@@ -20,17 +20,19 @@ import {
   type Vfs,
 } from '../core/vfs.ts';
 import * as abi from './abi.ts';
+import { MAX_READ_BYTES, type Negotiated, negotiate, PAGE_BYTES, writeInitReply } from './negotiation.ts';
+
+import { OPERATIONS } from './operations.ts';
 
 /** `handle` answers with the length of the reply, or one of these. */
 export const NO_REPLY = 0;
 export const LATER = -1;
 
-export const MAX_READ_BYTES = 1024 * 1024;
 /** The kernel refuses to hand requests to a smaller buffer: 8 KiB, or `maxWrite` and headers. */
 export const REQUEST_BUFFER_BYTES = 64 * 1024;
+export const OPCODES_COUNTED = 64;
 export const REPLY_BUFFER_BYTES = abi.FuseOutHeader.size + MAX_READ_BYTES;
 
-const PAGE_BYTES = 4096;
 const MAX_TARGET_BYTES = PAGE_BYTES - 1;
 const IN_HEADER = abi.FuseInHeader.size;
 const OUT_HEADER = abi.FuseOutHeader.size;
@@ -46,8 +48,12 @@ const DOT = Uint8Array.of(0x2e);
 const DOTS = Uint8Array.of(0x2e, 0x2e);
 
 export interface SessionOptions {
-  /** How long the kernel may keep names and attributes. A pinned snapshot never changes: years. */
+  /** How long the kernel may keep names and attributes, to begin with. A pinned snapshot never changes: years. */
   readonly validSeconds: number;
+  /** The outcome of INIT, for a file system that somebody else has served before. */
+  readonly negotiated?: Negotiated | undefined;
+  /** Where requests are counted by opcode, `OPCODES_COUNTED` of them; for instance in shared memory. */
+  readonly counts?: Float64Array;
   /**
    * Answer ENOSYS to GETXATTR, after which the kernel never asks again. Faster below an overlay, but file capabilities
    * and all other attributes are gone.
@@ -58,17 +64,24 @@ export interface SessionOptions {
    * answered with ENOSYS once, after which the kernel never asks again (docs/adr/0009-direct-io.md).
    */
   readonly directIo?: boolean;
+  /**
+   * Attributes that no catalog has. `elsewhere` answers LATER where they might be meant, with `ELSEWHERE` as the need: for
+   * a session that shares its file system with one that knows them.
+   */
+  readonly magicXattrs?: MagicXattrs | { readonly elsewhere: MagicXattrs['listed'] } | undefined;
   readonly log?: Log;
 }
 
-type Handler = (session: FuseSession, body: number, end: number) => number;
-
-interface Operation {
-  readonly name: string;
-  /** Bytes of the fixed part behind the header; shorter requests get EINVAL. */
-  readonly bodyBytes: number;
-  readonly handle: Handler;
+/** Extended attributes that are worked out when they are asked for: `user.*` and `xfsroot.*`. */
+export interface MagicXattrs {
+  /** Where LISTXATTR tells of them. GETXATTR answers everywhere. */
+  readonly listed: 'root' | 'everywhere' | 'nowhere';
+  get(node: NodeId, name: ByteString): Bytes | undefined | NotYet;
+  list(node: NodeId): readonly ByteString[];
 }
+
+/** The need of a request that another session has to answer. */
+export const ELSEWHERE = 'elsewhere';
 
 export class FuseSession {
   readonly #vfs: Vfs;
@@ -82,13 +95,20 @@ export class FuseSession {
   #out: Uint32Array = new Uint32Array(0);
   #node: NodeId = ROOT_NODE;
   /** What the request waits for that was answered with LATER; `undefined` for INTERRUPT. */
-  need: Need | undefined;
+  need: Need | typeof ELSEWHERE | undefined;
+  /** How long the kernel may keep the names and attributes of the replies to come. */
+  validSeconds: number;
+  /** The outcome of INIT; `undefined` before it. */
+  negotiated: Negotiated | undefined;
   /** Requests handled, by opcode. */
-  readonly counts = new Float64Array(64);
+  readonly counts: Float64Array;
 
   constructor(vfs: Vfs, options: SessionOptions) {
     this.#vfs = vfs;
     this.#options = options;
+    this.validSeconds = options.validSeconds;
+    this.negotiated = options.negotiated;
+    this.counts = options.counts ?? new Float64Array(OPCODES_COUNTED);
     this.#log = options.log ?? silentLog;
   }
 
@@ -130,8 +150,8 @@ export class FuseSession {
     return OUT_HEADER;
   }
 
-  #later(answer: NotYet): number {
-    this.need = answer.need;
+  #later(answer: NotYet | typeof ELSEWHERE): number {
+    this.need = answer === ELSEWHERE ? ELSEWHERE : answer.need;
     return LATER;
   }
 
@@ -154,30 +174,11 @@ export class FuseSession {
 
   // ---- operations, in the order of the table below ----
 
-  init(body: number): number {
-    const asked = abi.FuseInitIn.decode(this.#request, body);
-    if (asked.major !== abi.FUSE_MAJOR || asked.minor < abi.FUSE_MINOR_MINIMUM)
-      return this.#fail(errno.EINVAL);
-    const wanted =
-      abi.INIT_ASYNC_READ |
-      abi.INIT_EXPORT_SUPPORT |
-      abi.INIT_DO_READDIRPLUS |
-      abi.INIT_NO_OPEN_SUPPORT |
-      abi.INIT_PARALLEL_DIROPS |
-      abi.INIT_MAX_PAGES |
-      abi.INIT_CACHE_SYMLINKS |
-      abi.INIT_NO_OPENDIR_SUPPORT;
-    const granted = abi.FuseInitOut.encode({
-      major: abi.FUSE_MAJOR,
-      minor: Math.min(asked.minor, abi.FUSE_MINOR),
-      maxReadahead: Math.max(asked.maxReadahead, MAX_READ_BYTES),
-      flags: (asked.flags & wanted) >>> 0,
-      maxBackground: 128,
-      congestionThreshold: 96,
-      maxWrite: PAGE_BYTES,
-      timeGran: 1,
-      maxPages: MAX_READ_BYTES / PAGE_BYTES,
-    });
+  init(body: number, end: number): number {
+    const negotiated = negotiate(this.#request, body, end, { passthrough: false });
+    if (negotiated === undefined) return this.#fail(errno.EINVAL);
+    this.negotiated = negotiated;
+    const granted = writeInitReply(negotiated, this.#in[(body + 8) >> 2]!);
     this.#reply.set(granted, OUT_HEADER);
     return this.#ok(granted.length);
   }
@@ -262,16 +263,34 @@ export class FuseSession {
   getxattr(body: number, end: number): number {
     if (this.#options.withoutXattrs) return this.#fail(errno.ENOSYS);
     const name = byteStringOf(this.#request, body + abi.FuseGetxattrIn.size, end - 1);
-    const value = this.#vfs.getxattr(this.#node, name);
+    const stored = this.#vfs.getxattr(this.#node, name);
+    const value = stored === undefined && isMagicName(name) ? this.#magicXattr(name) : stored;
     if (value === undefined) return this.#fail(errno.ENODATA);
+    if (value === ELSEWHERE || value instanceof NotYet) return this.#later(value);
     return this.#sized(this.#in[body >> 2]!, value.length, () => this.#reply.set(value, OUT_HEADER));
   }
 
   listxattr(body: number): number {
     if (this.#options.withoutXattrs) return this.#fail(errno.ENOSYS);
-    const names = this.#vfs.listxattr(this.#node).map((name) => `${name}\0`);
+    const magic = this.#magicNames();
+    if (magic === ELSEWHERE) return this.#later(magic);
+    const names = [...this.#vfs.listxattr(this.#node), ...magic].map((name) => `${name}\0`);
     const list = names.join('') as ByteString;
     return this.#sized(this.#in[body >> 2]!, list.length, () => this.#byteString(list));
+  }
+
+  #magicXattr(name: ByteString): Bytes | undefined | NotYet | typeof ELSEWHERE {
+    const magic = this.#options.magicXattrs;
+    if (magic === undefined) return undefined;
+    return 'elsewhere' in magic ? ELSEWHERE : magic.get(this.#node, name);
+  }
+
+  #magicNames(): readonly ByteString[] | typeof ELSEWHERE {
+    const magic = this.#options.magicXattrs;
+    if (magic === undefined) return [];
+    const listed = 'elsewhere' in magic ? magic.elsewhere : magic.listed;
+    if (listed === 'nowhere' || (listed === 'root' && this.#node !== ROOT_NODE)) return [];
+    return 'elsewhere' in magic ? ELSEWHERE : magic.list(this.#node);
   }
 
   statfs(): number {
@@ -327,7 +346,7 @@ export class FuseSession {
 
   /** `entry_valid` and `attr_valid`, or `attr_valid` alone, are both written with seconds first. */
   #validity(at: number): void {
-    this.#out[at >> 2] = this.#options.validSeconds;
+    this.#out[at >> 2] = this.validSeconds;
     this.#out[(at >> 2) + 1] = 0;
   }
 
@@ -339,9 +358,9 @@ export class FuseSession {
     out[word + 1] = node / 0x1_0000_0000;
     out[word + 2] = 0; // generation
     out[word + 3] = 0;
-    out[word + 4] = this.#options.validSeconds;
+    out[word + 4] = this.validSeconds;
     out[word + 5] = 0;
-    out[word + 6] = this.#options.validSeconds;
+    out[word + 6] = this.validSeconds;
     out[word + 7] = 0;
     out[word + 8] = 0;
     out[word + 9] = 0;
@@ -417,69 +436,7 @@ export class FuseSession {
   }
 }
 
-const failsWith =
-  (error: number): Handler =>
-  (session) =>
-    session.fails(error);
-
-const readOnly = failsWith(errno.EROFS);
-/** The kernel takes ENOSYS here as "works without, never ask again". */
-const neverAskAgain = failsWith(errno.ENOSYS);
-const nothing: Handler = () => NO_REPLY;
-const done: Handler = (session) => session.succeeds();
-
-const NAME_BYTES = 2;
-
-function table(
-  rows: readonly [opcode: number, name: string, bodyBytes: number, handle: Handler][],
-): Operation[] {
-  const operations: Operation[] = [];
-  for (const [opcode, name, bodyBytes, handle] of rows) operations[opcode] = { name, bodyBytes, handle };
-  return operations;
+/** overlayfs asks for its own on every lookup, when it keeps them under `user.`; those are never magic. */
+function isMagicName(name: ByteString): boolean {
+  return (name.startsWith('user.') && !name.startsWith('user.overlay.')) || name.startsWith('xfsroot.');
 }
-
-export const OPERATIONS: readonly (Operation | undefined)[] = table([
-  [abi.FUSE_INIT, 'INIT', abi.FuseInitIn.size, (session, body) => session.init(body)],
-  [abi.FUSE_LOOKUP, 'LOOKUP', NAME_BYTES, (session, body, end) => session.lookup(body, end)],
-  [abi.FUSE_GETATTR, 'GETATTR', 0, (session) => session.getattr()],
-  [abi.FUSE_READLINK, 'READLINK', 0, (session) => session.readlink()],
-  [abi.FUSE_READ, 'READ', abi.FuseReadIn.size, (session, body) => session.read(body)],
-  [abi.FUSE_READDIR, 'READDIR', abi.FuseReadIn.size, (session, body) => session.readdir(body, false)],
-  [abi.FUSE_READDIRPLUS, 'READDIRPLUS', abi.FuseReadIn.size, (session, body) => session.readdir(body, true)],
-  [
-    abi.FUSE_GETXATTR,
-    'GETXATTR',
-    abi.FuseGetxattrIn.size + NAME_BYTES,
-    (session, body, end) => session.getxattr(body, end),
-  ],
-  [abi.FUSE_LISTXATTR, 'LISTXATTR', abi.FuseGetxattrIn.size, (session, body) => session.listxattr(body)],
-  [abi.FUSE_STATFS, 'STATFS', 0, (session) => session.statfs()],
-  // Nodes are positions in catalogs: there is nothing to forget or release.
-  [abi.FUSE_FORGET, 'FORGET', 0, nothing],
-  [abi.FUSE_BATCH_FORGET, 'BATCH_FORGET', 0, nothing],
-  [abi.FUSE_OPEN, 'OPEN', 0, (session) => session.open()],
-  [abi.FUSE_OPENDIR, 'OPENDIR', 0, neverAskAgain],
-  [abi.FUSE_FLUSH, 'FLUSH', 0, neverAskAgain],
-  [abi.FUSE_ACCESS, 'ACCESS', 0, neverAskAgain],
-  [abi.FUSE_RELEASE, 'RELEASE', 0, done],
-  [abi.FUSE_RELEASEDIR, 'RELEASEDIR', 0, done],
-  [abi.FUSE_INTERRUPT, 'INTERRUPT', abi.FuseInterruptIn.size, (session) => session.interrupts()],
-  [abi.FUSE_DESTROY, 'DESTROY', 0, done],
-  // overlayfs asks for file flags at copy-up; with ENOSYS it gives up, with ENOTTY it goes on.
-  [abi.FUSE_IOCTL, 'IOCTL', 0, failsWith(errno.ENOTTY)],
-  [abi.FUSE_SETATTR, 'SETATTR', 0, readOnly],
-  [abi.FUSE_SYMLINK, 'SYMLINK', 0, readOnly],
-  [abi.FUSE_MKNOD, 'MKNOD', 0, readOnly],
-  [abi.FUSE_MKDIR, 'MKDIR', 0, readOnly],
-  [abi.FUSE_UNLINK, 'UNLINK', 0, readOnly],
-  [abi.FUSE_RMDIR, 'RMDIR', 0, readOnly],
-  [abi.FUSE_RENAME, 'RENAME', 0, readOnly],
-  [abi.FUSE_RENAME2, 'RENAME2', 0, readOnly],
-  [abi.FUSE_LINK, 'LINK', 0, readOnly],
-  [abi.FUSE_WRITE, 'WRITE', 0, readOnly],
-  [abi.FUSE_SETXATTR, 'SETXATTR', 0, readOnly],
-  [abi.FUSE_REMOVEXATTR, 'REMOVEXATTR', 0, readOnly],
-  [abi.FUSE_CREATE, 'CREATE', 0, readOnly],
-  [abi.FUSE_FALLOCATE, 'FALLOCATE', 0, readOnly],
-  [abi.FUSE_TMPFILE, 'TMPFILE', 0, readOnly],
-]);

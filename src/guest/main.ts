@@ -6,11 +6,13 @@
 import { closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import type { Log } from '../core/ports.ts';
+import { ProfileFeed } from '../mount/profile-feed.ts';
+import { type ProfileWorkerData, runProfileWorker } from '../mount/profile-worker.ts';
 import { mountSnapshot, type SnapshotMount } from '../mount/snapshot-mount.ts';
 import { type FuseWorkerData, runFuseWorker } from '../node/fuse-worker.ts';
 import { nodeGuestSystem } from '../node/guest-system.ts';
 import { lineLog } from '../node/log.ts';
-import { openRepository } from '../node/repository-access.ts';
+import { openRepository, type RepositoryAddress } from '../node/repository-access.ts';
 import { Boot, explainFailure, type RootMount, type RootRequest } from './boot.ts';
 
 /** The initrd's first program waits on the other end for one word. */
@@ -63,6 +65,7 @@ async function main(): Promise<void> {
 }
 
 interface OpenMount extends SnapshotMount {
+  readonly profile: ProfileFeed | undefined;
   close(): void;
 }
 
@@ -70,21 +73,32 @@ async function mountRoot(
   { settings, scratch, keyFiles, mountpoint }: RootRequest,
   log: Log,
 ): Promise<OpenMount> {
-  const access = openRepository(
-    {
-      fqrn: settings.fqrn,
-      servers: settings.servers,
-      proxies: settings.proxies,
-      keyFiles,
-      blacklistFiles: existsSync(BLACKLIST) ? [BLACKLIST] : [],
-    },
-    {
-      cacheFolder: scratch.cacheFolder,
-      cacheLimitBytes: scratch.cacheLimitBytes,
-      log,
-      retries: { deadlineMs: ROOT_DEADLINE_MS, rounds: ROOT_ROUNDS },
-    },
-  );
+  const address: RepositoryAddress = {
+    fqrn: settings.fqrn,
+    servers: settings.servers,
+    proxies: settings.proxies,
+    keyFiles,
+    blacklistFiles: existsSync(BLACKLIST) ? [BLACKLIST] : [],
+  };
+  const { cacheFolder, cacheLimitBytes } = scratch;
+  const network = {
+    cacheFolder,
+    cacheLimitBytes,
+    retries: { deadlineMs: ROOT_DEADLINE_MS, rounds: ROOT_ROUNDS },
+  };
+  const access = openRepository(address, { ...network, log });
+  const profile =
+    settings.profile === undefined
+      ? undefined
+      : new ProfileFeed({
+          name: settings.profile,
+          workerFile: __filename,
+          access,
+          address,
+          network,
+          limitBytes: cacheLimitBytes / 2,
+          log,
+        });
   const mount = await mountSnapshot(
     access,
     { tag: settings.tag, rootHash: settings.rootHash },
@@ -95,16 +109,23 @@ async function mountRoot(
       dev: true,
       command: ['/bin/busybox', 'mount'],
       workerFile: __filename,
-      cacheFolder: scratch.cacheFolder,
+      cacheFolder,
       variables: { CVMFS_FQRN: settings.fqrn },
       log,
     },
   );
-  return { ...mount, close: () => access.close() };
+  return {
+    ...mount,
+    profile,
+    close: () => {
+      profile?.cancel();
+      access.close();
+    },
+  };
 }
 
-function describe({ snapshot }: SnapshotMount, { settings }: RootRequest): RootMount {
-  const { rootCatalog, revision, tag } = snapshot;
+function describe({ mounted }: SnapshotMount, { settings }: RootRequest): RootMount {
+  const { rootCatalog, revision, tag } = mounted.snapshot;
   const which = [revision === undefined ? rootCatalog : `revision ${revision}`, tag].filter(
     (part) => part !== undefined,
   );
@@ -117,8 +138,13 @@ function answer(word: 'ready' | 'failed' | 'thimble.rescue'): void {
 }
 
 /** For whoever looks into `/run/initramfs`: what was asked of the file system, and how long processes waited for it. */
-function writeStatus({ server, snapshot }: SnapshotMount, upMsAtStart: number): void {
-  const status = { ...snapshot, ...server.statistics(), upMs: Math.round(upMsAtStart + performance.now()) };
+function writeStatus({ server, mounted, profile }: OpenMount, upMsAtStart: number): void {
+  const status = {
+    ...mounted.snapshot,
+    ...server.statistics(),
+    profile: profile?.status(),
+    upMs: Math.round(upMsAtStart + performance.now()),
+  };
   try {
     writeFileSync(`${STATUS_FILE}.new`, `${JSON.stringify(status)}\n`);
     renameSync(`${STATUS_FILE}.new`, STATUS_FILE);
@@ -128,4 +154,8 @@ function writeStatus({ server, snapshot }: SnapshotMount, upMsAtStart: number): 
 }
 
 if (isMainThread) void main();
-else if (parentPort !== null) runFuseWorker(workerData as FuseWorkerData, parentPort);
+else if (parentPort !== null) {
+  const data = workerData as FuseWorkerData | ProfileWorkerData;
+  if (data.role === 'fuse-worker') runFuseWorker(data, parentPort);
+  else void runProfileWorker(data, parentPort);
+}

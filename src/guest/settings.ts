@@ -15,6 +15,7 @@ export interface ImageSettings {
   readonly proxies: readonly string[];
   readonly tag?: string | undefined;
   readonly rootHash?: string | undefined;
+  readonly profile?: string | undefined;
 }
 
 export interface GuestSettings {
@@ -23,6 +24,8 @@ export interface GuestSettings {
   readonly proxies: readonly string[];
   readonly tag: string | undefined;
   readonly rootHash: ContentHash | undefined;
+  /** What is streamed ahead while the machine boots; a name that the repository does not have does no harm. */
+  readonly profile: string | undefined;
   /** A block device that the user named to be formatted as scratch disk. */
   readonly formatDevice: string | undefined;
   /** Use no scratch disk even if there is one. */
@@ -33,7 +36,7 @@ export interface GuestSettings {
 
 const PREFIX = 'thimble.';
 /** Settings that everybody may make; an unknown one is a misspelt one. */
-const KNOWN = new Set(['repo', 'server', 'proxy', 'tag', 'root_hash', 'format', 'nodisk', 'rescue']);
+const KNOWN = new Set(['repo', 'server', 'proxy', 'tag', 'root_hash', 'profile', 'format', 'nodisk', 'rescue']);
 
 /** Settings of one source, by name without prefix. Throws USAGE for unknown ones. */
 export function parseSettings(words: readonly string[], source: string): Map<string, string> {
@@ -66,12 +69,12 @@ export function parseImageSettings(text: string): ImageSettings {
   } catch (error) {
     throw damaged(error);
   }
-  const { fqrn, servers, proxies, tag, rootHash } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  const { fqrn, servers, proxies, tag, rootHash, profile } = (value ?? {}) as Readonly<Record<string, unknown>>;
   const isOptionalText = (field: unknown): field is string | undefined =>
     field === undefined || typeof field === 'string';
   if (typeof fqrn !== 'string' || !isTexts(servers) || !isTexts(proxies)) throw damaged();
-  if (!isOptionalText(tag) || !isOptionalText(rootHash)) throw damaged();
-  return { fqrn, servers, proxies, tag, rootHash };
+  if (!isOptionalText(tag) || !isOptionalText(rootHash) || !isOptionalText(profile)) throw damaged();
+  return { fqrn, servers, proxies, tag, rootHash, profile };
 }
 
 function isTexts(value: unknown): value is string[] {
@@ -109,6 +112,8 @@ export function mergeSettings(
     // A root hash says more than a tag.
     tag: rootHash === undefined ? (given.get('tag') ?? image.tag) : undefined,
     rootHash: rootHash === undefined ? undefined : parseRootHash(rootHash),
+    // Without a name: none, whatever the image says.
+    profile: (given.get('profile') ?? image.profile) || undefined,
     formatDevice: given.get('format'),
     withoutDisk: given.has('nodisk'),
     rescue: given.has('rescue'),

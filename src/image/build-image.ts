@@ -21,6 +21,8 @@ export interface ImageOptions {
   /** What the machine boots; the newest snapshot unless something is given. */
   readonly tag?: string | undefined;
   readonly rootHash?: string | undefined;
+  /** The profile that the machine streams while it boots. */
+  readonly profile?: string | undefined;
   /** PEM of the repository's public keys. */
   readonly keys: readonly Bytes[];
   /** Certificates and revisions that the machine refuses. */
@@ -87,10 +89,11 @@ function settingsFiles({
   proxies,
   tag,
   rootHash,
+  profile,
   keys,
   blacklists = [],
 }: ImageOptions): Map<string, Bytes> {
-  const settings = { fqrn, servers, proxies, tag, rootHash };
+  const settings = { fqrn, servers, proxies, tag, rootHash, profile };
   const files = new Map([['/etc/thimble.json', encodeUtf8(`${JSON.stringify(settings, undefined, 2)}\n`)]]);
   for (const [index, key] of keys.entries()) files.set(`/etc/keys/${index + 1}.pub`, key);
   if (blacklists.length > 0) {

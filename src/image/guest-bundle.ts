@@ -16,6 +16,8 @@ export async function bundleGuest(): Promise<Bytes> {
     minify: true,
     legalComments: 'none',
     logLevel: 'silent',
+    // For PAC files, which no machine boots with.
+    external: ['pac-resolver', 'quickjs-wasi'],
   });
   const [file] = result.outputFiles;
   if (file === undefined) throw new ThimbleError('INTERNAL', 'The guest client could not be bundled');

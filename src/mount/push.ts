@@ -1,6 +1,7 @@
 /** Asks the server of a mount to tell as soon as it has something new (docs/format.md#news). */
 
 import { HttpClient } from '../client/network/http-client.ts';
+import type { Servers } from '../client/network/servers.ts';
 import { HttpSource } from '../client/network/source.ts';
 import type { Snapshot } from '../client/repository.ts';
 import { ThimbleError } from '../core/errors.ts';
@@ -10,23 +11,24 @@ import { nodeSockets } from '../node/sockets.ts';
 /** Servers hold an answer back for less than this. */
 const PATIENCE_MS = 90_000;
 
-/** `server` names the one to ask now, with the proxy on the way to it; only those that speak HTTP can tell. */
+/** Asks the server in use, by the proxy in use; folders and others cannot tell. */
 export class Push {
-  readonly #server: () => { readonly server: string; readonly proxy: string | undefined } | undefined;
+  readonly #servers: Servers;
   readonly #client = new HttpClient(nodeSockets, nodeClock, {
     stallTimeoutMs: PATIENCE_MS,
+    lowSpeedBytesPerSecond: 0,
     maxConnectionsPerHost: 1,
   });
 
-  constructor(server: () => { readonly server: string; readonly proxy: string | undefined } | undefined) {
-    this.#server = server;
+  constructor(servers: Servers) {
+    this.#servers = servers;
   }
 
   /** Answers when the server has something else than what is shown, or after a while. Throws NETWORK. */
   readonly waitForNews = async ({ rootCatalog }: Snapshot): Promise<'news' | 'none' | 'unsupported'> => {
-    const place = this.#server();
-    if (place === undefined || !/^https?:\/\//.test(place.server)) return 'unsupported';
-    const source = new HttpSource(this.#client, place.server, place.proxy);
+    const { server, proxy } = this.#servers.status();
+    if (!/^https?:\/\//.test(server)) return 'unsupported';
+    const source = new HttpSource(this.#client, server, proxy);
     const deadlineMs = nodeClock.monotonicMs() + PATIENCE_MS;
     try {
       const file = await source.open(`api/v1.0/news/${rootCatalog}`, { deadlineMs, noCache: true });

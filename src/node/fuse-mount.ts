@@ -18,6 +18,8 @@ export interface MountOptions {
   readonly dev?: boolean;
   /** The mount program; busybox in the virtual machine. */
   readonly command?: readonly string[];
+  /** `/dev/fuse`, opened by whoever keeps it; opened here if it is not given. */
+  readonly fd?: number | undefined;
 }
 
 /** The type that mount tables show. */
@@ -30,15 +32,7 @@ const MAX_READ_BYTES = 1024 * 1024;
 /** Mounts and returns the descriptor to serve. Throws STORAGE, USAGE. */
 export function mountFuse(options: MountOptions): number {
   const mountpoint = resolve(options.mountpoint);
-  let fd: number;
-  try {
-    fd = openSync('/dev/fuse', constants.O_RDWR);
-  } catch (error) {
-    throw new ThimbleError('STORAGE', 'Cannot open /dev/fuse', {
-      hint: 'load the kernel module with "modprobe fuse", and run as root',
-      cause: error,
-    });
-  }
+  const fd = options.fd ?? openDevice();
   const flags = [
     'fd=3',
     'rootmode=40000',
@@ -59,7 +53,7 @@ export function mountFuse(options: MountOptions): number {
     { stdio: ['ignore', 'pipe', 'pipe', fd], encoding: 'utf8' },
   );
   if (result.status !== 0) {
-    closeSync(fd);
+    if (options.fd === undefined) closeSync(fd);
     const why = result.error?.message ?? result.stderr.trim();
     throw new ThimbleError('STORAGE', `Cannot mount on ${mountpoint}: ${why}`, {
       hint: 'mounting needs root, and a folder to mount on',
@@ -67,6 +61,17 @@ export function mountFuse(options: MountOptions): number {
   }
   setReadAhead(mountpoint);
   return fd;
+}
+
+function openDevice(): number {
+  try {
+    return openSync('/dev/fuse', constants.O_RDWR);
+  } catch (error) {
+    throw new ThimbleError('STORAGE', 'Cannot open /dev/fuse', {
+      hint: 'load the kernel module with "modprobe fuse", and run as root',
+      cause: error,
+    });
+  }
 }
 
 /** The line of the mount table for a mount point; `undefined` if nothing is mounted there. */
@@ -82,13 +87,16 @@ export function findMount(mountpoint: string): { device: string; type: string; s
   return found;
 }
 
-/** Unmounts; a busy mount disappears when its last user is gone. Throws USAGE if nothing of ours is mounted there. */
-export function unmountFuse(mountpoint: string): { lazily: boolean } {
+/**
+ * Unmounts; a busy mount disappears when its last user is gone, as one does that is to be unmounted lazily. Throws USAGE if nothing of
+ * ours is mounted there, STORAGE.
+ */
+export function unmountFuse(mountpoint: string, isLazy = false): { lazily: boolean } {
   const mount = findMount(mountpoint);
   if (mount === undefined || mount.type !== MOUNT_TYPE) {
     throw new ThimbleError('USAGE', `Cannot unmount ${mountpoint}: no Thimble file system is mounted there`);
   }
-  if (spawnSync('umount', [resolve(mountpoint)]).status === 0) return { lazily: false };
+  if (!isLazy && spawnSync('umount', [resolve(mountpoint)]).status === 0) return { lazily: false };
   const lazy = spawnSync('umount', ['-l', resolve(mountpoint)], { encoding: 'utf8' });
   if (lazy.status !== 0)
     throw new ThimbleError('STORAGE', `Cannot unmount ${mountpoint}: ${lazy.stderr.trim()}`);

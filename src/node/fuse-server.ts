@@ -4,33 +4,70 @@
  */
 
 import { MessageChannel, Worker } from 'node:worker_threads';
+import type { CacheId } from '../client/cache.ts';
 import type { CatalogFile, MountedSnapshot } from '../client/mounted-snapshot.ts';
+import type { Bytes } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
+import type { ContentHash } from '../core/content-hash.ts';
 import { EINTR, EIO, errnoOf } from '../core/errno.ts';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { type Log, silentLog } from '../core/ports.ts';
-import type { Need } from '../core/vfs.ts';
+import type { NodeId } from '../core/vfs.ts';
 import { FUSE_INTERRUPT, FuseInHeader, FuseInterruptIn } from '../fuse/abi.ts';
-import { FuseSession, LATER, NO_REPLY, REPLY_BUFFER_BYTES } from '../fuse/session.ts';
+import type { Negotiated } from '../fuse/negotiation.ts';
 import {
+  encodeIncrementEpoch,
+  encodeInvalidateEntry,
+  encodeInvalidateInode,
+  encodeResend,
+} from '../fuse/notifications.ts';
+import { OPERATIONS } from '../fuse/operations.ts';
+import {
+  ELSEWHERE,
+  FuseSession,
+  LATER,
+  type MagicXattrs,
+  NO_REPLY,
+  REPLY_BUFFER_BYTES,
+} from '../fuse/session.ts';
+import { type CacheReaderSettings, readerOf } from './cache/folder-reader.ts';
+import { FuseNotifier } from './fuse-notifier.ts';
+import {
+  ANSWERS,
+  countsIn,
   type ForwardedRequest,
   type FuseWorkerData,
+  KNOWS,
+  type Move,
+  paceIn,
+  recordingIn,
+  type Settled,
   SHARED_BUSY_MS,
   SHARED_BYTES,
   SHARED_CATALOGS,
   SHARED_REQUESTS,
+  SHARED_VALID_SECONDS,
   send,
+  type Touched,
 } from './fuse-worker.ts';
 
 export interface FuseServerOptions {
   /** The file that calls `runFuseWorker` when it is run as a worker thread. */
   readonly workerFile: string | URL;
-  readonly cacheFolder: string | undefined;
+  /** For the worker to read, where `cacheReader` says no more. */
+  readonly cacheFolder?: string | undefined;
+  readonly cacheReader?: CacheReaderSettings | undefined;
+  /** How long the kernel may keep names and attributes, to begin with. */
   readonly validSeconds: number;
+  /** The outcome of INIT, if another process has served this descriptor before. */
+  readonly negotiated?: Negotiated | undefined;
+  readonly onNegotiated?: (negotiated: Negotiated) => void;
   readonly withoutXattrs?: boolean;
   readonly directIo?: boolean;
   /** Symlink variables; `undefined` shows symlinks as they were published. */
   readonly variables?: Readonly<Record<string, string>> | undefined;
+  /** Attributes that no catalog has. */
+  readonly magicXattrs?: MagicXattrs | undefined;
   readonly log?: Log;
 }
 
@@ -42,6 +79,18 @@ export interface FuseStatistics {
   /** Milliseconds in which at least one process waited for an answer. */
   readonly waitedMs: number;
 }
+
+/** What the kernel has asked, and how it was agreed with. */
+export interface FuseStatus extends FuseStatistics {
+  /** Requests that wait now. */
+  readonly waiting: number;
+  /** Requests answered by the worker or handed on, by operation: `LOOKUP`, `READ`, ... */
+  readonly operations: Readonly<Record<string, number>>;
+  readonly validSeconds: number;
+  readonly negotiated: Negotiated | undefined;
+}
+
+type ForwardedNeed = NonNullable<ForwardedRequest['need']>;
 
 /** A request loops at most this often through "needs one more thing": catalogs on the way, then chunks. */
 const MAX_NEEDS = 10_000;
@@ -57,10 +106,15 @@ export class FuseServer {
   readonly #log: Log;
   readonly #channel = new MessageChannel();
   readonly #shared = new SharedArrayBuffer(SHARED_BYTES);
+  readonly #validSeconds = new Uint32Array(this.#shared, 4 * SHARED_VALID_SECONDS, 1);
   readonly #waiting = new Map<bigint, Waiting>();
   #fd = -1;
+  #notifier: FuseNotifier | undefined;
+  #negotiated: Negotiated | undefined;
   #session: FuseSession | undefined;
   #mounted: MountedSnapshot | undefined;
+  #onTouched: ((id: CacheId) => void) | undefined;
+  #recordings = 0;
   #waits = 0;
   #waitedMs = 0;
   #waitingSinceMs = 0;
@@ -71,6 +125,8 @@ export class FuseServer {
   constructor(options: FuseServerOptions) {
     this.#options = options;
     this.#log = options.log ?? silentLog;
+    this.#negotiated = options.negotiated;
+    this.setValidSeconds(options.validSeconds);
     this.closed = new Promise((resolve, reject) => {
       this.#resolveClosed = resolve;
       this.#rejectClosed = reject;
@@ -78,31 +134,36 @@ export class FuseServer {
   }
 
   /** To be passed to `MountedSnapshot.open`: shares each catalog with the worker. */
-  readonly onCatalog = ({ node, hash, bytes }: CatalogFile): Uint8Array => {
-    const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
-    shared.set(bytes);
-    this.#channel.port1.postMessage({ node, hash, bytes: shared } satisfies CatalogFile);
-    Atomics.add(new Int32Array(this.#shared), SHARED_CATALOGS, 1);
+  readonly onCatalog = (file: CatalogFile): Uint8Array => {
+    const shared = new Uint8Array(new SharedArrayBuffer(file.bytes.length));
+    shared.set(file.bytes);
+    this.#tellWorker({ ...file, bytes: shared });
     return shared;
   };
+
+  /** To be passed to `MountedSnapshot.open`: the worker moves along. */
+  readonly onMove = (rootCatalog: ContentHash): void => this.#tellWorker({ rootCatalog });
 
   /** Starts serving. */
   start(fd: number, mounted: MountedSnapshot): void {
     this.#fd = fd;
+    this.#notifier = new FuseNotifier(fd);
     this.#mounted = mounted;
     this.#session = new FuseSession(mounted.vfs, {
-      validSeconds: this.#options.validSeconds,
+      validSeconds: this.#validSeconds[0]!,
       withoutXattrs: this.#options.withoutXattrs ?? false,
       directIo: this.#options.directIo ?? false,
+      magicXattrs: this.#options.magicXattrs,
       log: this.#log,
     });
     const data: FuseWorkerData = {
       role: 'fuse-worker',
       fd,
-      cacheFolder: this.#options.cacheFolder,
-      validSeconds: this.#options.validSeconds,
+      cache: this.#options.cacheReader ?? readerOf(this.#options.cacheFolder),
+      negotiated: this.#options.negotiated,
       withoutXattrs: this.#options.withoutXattrs ?? false,
       directIo: this.#options.directIo ?? false,
+      magicXattrs: this.#options.magicXattrs?.listed,
       variables: this.#options.variables,
       port: this.#channel.port2,
       shared: this.#shared,
@@ -111,7 +172,12 @@ export class FuseServer {
       workerData: data,
       transferList: [this.#channel.port2],
     });
-    worker.on('message', (forwarded: ForwardedRequest) => this.#onRequest(forwarded));
+    worker.on('message', (message: ForwardedRequest | Settled | Touched) => {
+      if ('request' in message) return this.#onRequest(message);
+      if ('touched' in message) return this.#onTouched?.(message.touched);
+      this.#negotiated = message.negotiated;
+      this.#options.onNegotiated?.(message.negotiated);
+    });
     worker.once('error', (error) => {
       this.#rejectClosed(
         new ThimbleError('INTERNAL', 'The thread that serves the mount failed', { cause: error }),
@@ -123,6 +189,65 @@ export class FuseServer {
     });
   }
 
+  /** Answers a request that somebody else has read from the descriptor. */
+  accept(request: Uint8Array): void {
+    const session = this.#session!;
+    const length = session.handle(request, request.length, this.#reply);
+    if (length === LATER) this.#onRequest({ request, need: session.need });
+    else if (length !== NO_REPLY) send(this.#fd, this.#reply, length);
+  }
+
+  /** The outcome of INIT: what a process needs to know that is to go on with this descriptor. */
+  get negotiated(): Negotiated | undefined {
+    return this.#negotiated;
+  }
+
+  /** How long the kernel may keep the names and attributes of all replies from now on. */
+  setValidSeconds(seconds: number): void {
+    this.#validSeconds[0] = seconds;
+    if (this.#session !== undefined) this.#session.validSeconds = seconds;
+  }
+
+  // The kernel handles notifications in order, and may let them wait for a request that is being answered. Each answers
+  // false if the kernel does not know it, or the file system is gone. They throw STORAGE.
+
+  /** The kernel forgets a name, or its absence; with `expireOnly` it asks again when the name is next used. */
+  invalidateEntry(
+    parent: NodeId,
+    name: Bytes,
+    { expireOnly = false }: { expireOnly?: boolean } = {},
+  ): Promise<boolean> {
+    return this.#notify(encodeInvalidateEntry(parent, name, expireOnly));
+  }
+
+  /** The kernel forgets attributes and pages: of a file its content, of a directory its listing. */
+  invalidateInode(node: NodeId): Promise<boolean> {
+    return this.#notify(encodeInvalidateInode(node));
+  }
+
+  /** The kernel asks again for every name, each when it is next used. Since protocol 7.44. */
+  incrementEpoch(): Promise<boolean> {
+    return this.#notify(encodeIncrementEpoch());
+  }
+
+  /** Resolves when every request is answered that the worker had begun before it knew of the last move. */
+  async settled(): Promise<void> {
+    const pace = paceIn(this.#shared);
+    const sent = Atomics.load(new Int32Array(this.#shared), SHARED_CATALOGS);
+    while (Atomics.load(pace, ANSWERS) === 1 && Atomics.load(pace, KNOWS) !== sent) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /** Requests that another process has read from this descriptor and not answered come again. Since protocol 7.40. */
+  resend(): Promise<boolean> {
+    return this.#notify(encodeResend());
+  }
+
+  #notify(message: Bytes): Promise<boolean> {
+    return this.#notifier === undefined ? Promise.resolve(false) : this.#notifier.send(message);
+  }
+
   statistics(): FuseStatistics {
     const shared = new Float64Array(this.#shared);
     const nowWaitingMs = this.#waiting.size > 0 ? performance.now() - this.#waitingSinceMs : 0;
@@ -131,6 +256,32 @@ export class FuseServer {
       waits: this.#waits,
       waitedMs: this.#waitedMs + nowWaitingMs + shared[SHARED_BUSY_MS]!,
     };
+  }
+
+  status(): FuseStatus {
+    const operations: Record<string, number> = {};
+    for (const [opcode, count] of countsIn(this.#shared).entries()) {
+      if (count > 0) operations[OPERATIONS[opcode]?.name ?? `opcode ${opcode}`] = count;
+    }
+    return {
+      ...this.statistics(),
+      waiting: this.#waiting.size,
+      operations,
+      validSeconds: this.#validSeconds[0]!,
+      negotiated: this.#negotiated,
+    };
+  }
+
+  /** Each object that the worker reads from the cache is told once, from now on, or no more. */
+  reportReads(onTouched: ((id: CacheId) => void) | undefined): void {
+    this.#onTouched = onTouched;
+    if (onTouched !== undefined) this.#recordings++;
+    Atomics.store(recordingIn(this.#shared), 0, onTouched === undefined ? 0 : this.#recordings);
+  }
+
+  #tellWorker(message: CatalogFile | Move): void {
+    this.#channel.port1.postMessage(message);
+    Atomics.add(new Int32Array(this.#shared), SHARED_CATALOGS, 1);
   }
 
   #onRequest({ request, need }: ForwardedRequest): void {
@@ -153,20 +304,14 @@ export class FuseServer {
   }
 
   /** Waits until the request can be answered, and answers it. */
-  async #answer(request: Uint8Array, firstNeed: Need, waiting: Waiting): Promise<void> {
+  async #answer(request: Uint8Array, firstNeed: ForwardedNeed, waiting: Waiting): Promise<void> {
     const session = this.#session!;
-    let need = firstNeed;
+    let need: ForwardedNeed | undefined = firstNeed;
     for (let needs = 0; needs < MAX_NEEDS && !waiting.interrupted; needs++) {
       try {
-        await this.#mounted!.fulfil(need);
+        if (need !== ELSEWHERE) await this.#mounted!.fulfil(need);
       } catch (error) {
-        const what = need.kind === 'object' ? need.label : need.mountpoint;
-        this.#log.error('cannot fetch', {
-          what: displayBytes(what),
-          hash: need.hash,
-          error: messageOf(error),
-          hint: error instanceof ThimbleError ? error.hint : undefined,
-        });
+        this.#logFailure(need, error);
         return this.#send(waiting, session.fail(request, this.#reply, errnoOf(error)));
       }
       // The reply buffer is shared by all requests: what is put there is sent before anything else can run.
@@ -175,6 +320,16 @@ export class FuseServer {
       need = session.need;
     }
     this.#send(waiting, session.fail(request, this.#reply, EIO));
+  }
+
+  #logFailure(need: ForwardedNeed, error: unknown): void {
+    if (need === ELSEWHERE) return;
+    this.#log.error('cannot fetch', {
+      what: displayBytes(need.kind === 'object' ? need.label : need.mountpoint),
+      hash: need.hash,
+      error: messageOf(error),
+      hint: error instanceof ThimbleError ? error.hint : undefined,
+    });
   }
 
   /** Whoever was interrupted has been told so already; a second answer could go to somebody else. */

@@ -7,22 +7,38 @@
 import { readSync, writeSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
 import { receiveMessageOnPort } from 'node:worker_threads';
+import type { CacheId } from '../client/cache.ts';
 import type { CatalogFile } from '../client/mounted-snapshot.ts';
 import { SnapshotVfs } from '../client/snapshot-vfs.ts';
 import { CatalogReader } from '../core/catalog/catalog-reader.ts';
+import type { ContentHash } from '../core/content-hash.ts';
 import type { Need } from '../core/vfs.ts';
-import { FuseSession, LATER, NO_REPLY, REPLY_BUFFER_BYTES, REQUEST_BUFFER_BYTES } from '../fuse/session.ts';
-import { FolderCacheReader } from './folder-cache.ts';
+import type { Negotiated } from '../fuse/negotiation.ts';
+import {
+  type ELSEWHERE,
+  FuseSession,
+  LATER,
+  type MagicXattrs,
+  NO_REPLY,
+  OPCODES_COUNTED,
+  REPLY_BUFFER_BYTES,
+  REQUEST_BUFFER_BYTES,
+} from '../fuse/session.ts';
+import { type CacheReader, openCacheReader } from './cache/cache-reader.ts';
+import type { CacheReaderSettings } from './cache/folder-reader.ts';
 import { nodeHashing } from './hashing.ts';
 
 export interface FuseWorkerData {
   readonly role: 'fuse-worker';
   readonly fd: number;
   /** Objects are read here; `undefined` when the cache is in the memory of the main thread. */
-  readonly cacheFolder: string | undefined;
-  readonly validSeconds: number;
+  readonly cache: CacheReaderSettings | undefined;
+  /** The outcome of INIT, if another process has served this descriptor before. */
+  readonly negotiated: Negotiated | undefined;
   readonly withoutXattrs: boolean;
   readonly directIo: boolean;
+  /** Where the main thread lists attributes that no catalog has; `undefined` if it knows none. */
+  readonly magicXattrs: MagicXattrs['listed'] | undefined;
   /** Symlink variables; `undefined` shows symlinks as they were published. */
   readonly variables: Readonly<Record<string, string>> | undefined;
   /** Catalogs arrive here, main thread to worker. */
@@ -34,49 +50,99 @@ export interface FuseWorkerData {
 /** A request that has to wait, and for what; INTERRUPT waits for nothing. */
 export interface ForwardedRequest {
   readonly request: Uint8Array;
-  readonly need: Need | undefined;
+  readonly need: Need | typeof ELSEWHERE | undefined;
 }
 
-/** 32-bit counter of catalogs sent; the worker looks for messages only when it has moved. */
+/** Sent once, when INIT has been answered. */
+export interface Settled {
+  readonly negotiated: Negotiated;
+}
+
+/** 32-bit counter of catalogs and moves sent; the worker looks for messages only when it has moved. */
 export const SHARED_CATALOGS = 0;
-/** Two 64-bit floats behind it: requests handled by the worker, and milliseconds spent on them. */
+/** 32-bit: how long the kernel may keep names and attributes, in seconds. */
+export const SHARED_VALID_SECONDS = 1;
+/** Two 64-bit floats behind them: requests handled by the worker, and milliseconds spent on them. */
 export const SHARED_REQUESTS = 1;
 export const SHARED_BUSY_MS = 2;
-export const SHARED_BYTES = 24;
+/** Then as many as there are opcodes: requests handled by the worker, by opcode. */
+export const SHARED_COUNTS = 3;
+/** Then 32 bits: the number of the recording that is under way, or 0. */
+const SHARED_RECORDING_AT = 8 * (SHARED_COUNTS + OPCODES_COUNTED);
+/** Then two of 32 bits: whether the worker answers a request, and how many catalogs and moves it knew when it began. */
+const SHARED_PACE_AT = SHARED_RECORDING_AT + 8;
+export const ANSWERS = 0;
+export const KNOWS = 1;
+export const SHARED_BYTES = SHARED_PACE_AT + 8;
+
+/** The slots `ANSWERS` and `KNOWS`. */
+export function paceIn(shared: SharedArrayBuffer): Int32Array {
+  return new Int32Array(shared, SHARED_PACE_AT, 2);
+}
+
+/** The slot of the recording. */
+export function recordingIn(shared: SharedArrayBuffer): Int32Array {
+  return new Int32Array(shared, SHARED_RECORDING_AT, 1);
+}
+
+/** The counters by opcode. */
+export function countsIn(shared: SharedArrayBuffer): Float64Array {
+  return new Float64Array(shared, 8 * SHARED_COUNTS, OPCODES_COUNTED);
+}
+
+/** An object was read here, for the first time in a recording. */
+export interface Touched {
+  readonly touched: CacheId;
+}
+
+/** Another revision is shown from here on; its catalogs have arrived before. */
+export interface Move {
+  readonly rootCatalog: ContentHash;
+}
 
 /** Runs until the file system is unmounted. */
 export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
-  const cache = data.cacheFolder === undefined ? undefined : new FolderCacheReader(data.cacheFolder);
+  const cache = data.cache === undefined ? undefined : openCacheReader(data.cache);
   const vfs = new SnapshotVfs({
     hashing: nodeHashing,
-    cache: cache ?? { read: () => undefined },
+    cache: cache === undefined ? NO_CACHE : reporting(cache, recordingIn(data.shared), main),
     variable: data.variables && variablesOf(data.variables),
   });
+  const validSeconds = new Uint32Array(data.shared, 4 * SHARED_VALID_SECONDS, 1);
   const session = new FuseSession(vfs, {
-    validSeconds: data.validSeconds,
+    validSeconds: validSeconds[0]!,
+    negotiated: data.negotiated,
+    counts: countsIn(data.shared),
     withoutXattrs: data.withoutXattrs,
     directIo: data.directIo,
+    magicXattrs: data.magicXattrs && { elsewhere: data.magicXattrs },
   });
   const catalogsSent = new Int32Array(data.shared);
   const statistics = new Float64Array(data.shared);
+  const pace = paceIn(data.shared);
   let catalogsSeen = 0;
+  let negotiated = data.negotiated;
   const request = Buffer.allocUnsafeSlow(REQUEST_BUFFER_BYTES);
   const reply = Buffer.allocUnsafeSlow(REPLY_BUFFER_BYTES);
   for (;;) {
     const length = receive(data.fd, request);
     if (length === undefined) break;
     const startedMs = performance.now();
+    Atomics.store(pace, ANSWERS, 1);
     if (Atomics.load(catalogsSent, SHARED_CATALOGS) !== catalogsSeen) {
       for (
         let next = receiveMessageOnPort(data.port);
         next !== undefined;
         next = receiveMessageOnPort(data.port)
       ) {
-        const { node, hash, bytes } = next.message as CatalogFile;
-        vfs.attach({ node, hash, reader: CatalogReader.open(bytes) });
+        const message = next.message as CatalogFile | Move;
+        if ('rootCatalog' in message) vfs.moveTo(message.rootCatalog);
+        else vfs.catalogs.attach({ ...message, reader: CatalogReader.open(message.bytes) });
         catalogsSeen++;
       }
+      Atomics.store(pace, KNOWS, catalogsSeen);
     }
+    session.validSeconds = validSeconds[0]!;
     const replyLength = session.handle(request, length, reply);
     if (replyLength === LATER) {
       main.postMessage({
@@ -85,11 +151,43 @@ export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
       } satisfies ForwardedRequest);
     }
     if (replyLength > NO_REPLY) send(data.fd, reply, replyLength);
+    Atomics.store(pace, ANSWERS, 0);
+    if (session.negotiated !== negotiated) {
+      negotiated = session.negotiated!;
+      main.postMessage({ negotiated } satisfies Settled);
+    }
     statistics[SHARED_REQUESTS]!++;
     statistics[SHARED_BUSY_MS]! += performance.now() - startedMs;
   }
   cache?.close();
   data.port.close();
+}
+
+const NO_CACHE = { read: () => undefined };
+
+/** Tells of what is read from the cache while a recording is under way; else it costs a look at one number. */
+function reporting(
+  cache: CacheReader,
+  recording: Int32Array,
+  main: MessagePort,
+): Pick<CacheReader, 'read' | 'discard'> {
+  const seen = new Set<CacheId>();
+  let former = 0;
+  return {
+    read: (id, position, length, into, at) => {
+      const current = recording[0]!;
+      if (current !== former) {
+        seen.clear();
+        former = current;
+      }
+      if (current !== 0 && !seen.has(id)) {
+        seen.add(id);
+        main.postMessage({ touched: id } satisfies Touched);
+      }
+      return cache.read(id, position, length, into, at);
+    },
+    discard: (id) => cache.discard(id),
+  };
 }
 
 /** The next request; `undefined` when the file system is gone. */

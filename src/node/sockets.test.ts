@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict';
-import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import {
+  type AddressInfo,
+  connect as connectTcp,
+  createServer as createTcpServer,
+  type Server,
+  type Socket,
+} from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { freePort } from '../../test/support/raw-server.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
+import { startSilentServer } from '../../test/support/silent-server.ts';
+import { startTlsServer } from '../../test/support/tls-server.ts';
 import { parseFqrn } from '../core/fqrn.ts';
-import type { Connection } from '../core/ports.ts';
+import type { Connection, Resolver } from '../core/ports.ts';
 import { createKeys } from '../publish/keys.ts';
-import { nodeSockets } from './sockets.ts';
+import { nodeResolver } from './resolver.ts';
+import { createSockets, nodeSockets } from './sockets.ts';
 
 const TIMEOUT_MS = 5_000;
 
@@ -132,4 +141,63 @@ test('connect() makes no noise about TLS servers that are named by their address
   await assert.rejects(nodeSockets.connect(target, TIMEOUT_MS), { code: 'NETWORK' });
   await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(warnings, []);
+});
+
+// ---- addresses and proxies ----
+
+const namesOf = (table: Record<string, readonly string[]>): Resolver => ({
+  resolve: async (host) => ({ addresses: table[host] ?? [], ttlSeconds: 60 }),
+});
+
+test('connect() is kept waiting by a dead address once, not each time', async (t) => {
+  const target = await listen(t, createTcpServer());
+  await startSilentServer(t, '127.0.0.2', target.port);
+  const sockets = createSockets({ resolver: namesOf({ both: ['127.0.0.2', '127.0.0.1'] }) });
+  const durations: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const startedMs = performance.now();
+    (await sockets.connect({ ...target, host: 'both' }, TIMEOUT_MS)).close();
+    durations.push(performance.now() - startedMs);
+  }
+  assert.ok(durations[0]! >= 200, 'the other address is not tried at once');
+  assert.ok(Math.max(...durations.slice(1)) < 150, durations.join());
+});
+
+test('connect() throws NETWORK for a name without addresses, and when name servers take too long', async () => {
+  const sockets = createSockets({
+    resolver: { resolve: (host) => (host === 'slow' ? new Promise(() => {}) : namesOf({}).resolve(host)) },
+  });
+  const target = { port: 80, tls: false };
+  await assert.rejects(sockets.connect({ ...target, host: 'none' }, TIMEOUT_MS), {
+    code: 'NETWORK',
+    message: /no address/,
+  });
+  await assert.rejects(sockets.connect({ ...target, host: 'slow' }, 50), {
+    code: 'NETWORK',
+    message: /within 50 ms/,
+  });
+});
+
+test('connect() goes through a proxy to a server with TLS, and trusts whom it is told to', async (t) => {
+  const server = await startTlsServer(t, 'hello');
+  const proxy = await listen(t, createTcpServer(), (client) => {
+    client.once('data', () => {
+      const upstream = connectTcp(server.port, '127.0.0.1', () => {
+        client.write('HTTP/1.1 200 OK\r\n\r\n');
+        client.pipe(upstream).pipe(client);
+      });
+      client.on('close', () => upstream.destroy());
+      upstream.on('error', () => client.destroy());
+    });
+  });
+  const sockets = createSockets({ resolver: nodeResolver, authorities: [server.certificate] });
+  const via = { ...proxy, authorization: undefined };
+  const connection = await sockets.connect({ host: 'localhost', port: server.port, tls: true, via }, TIMEOUT_MS);
+  connection.write(Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'));
+  assert.match((await readToEnd(connection)).toString(), /\r\n\r\n[^]*hello/);
+  const silent = { ...(await listen(t, createTcpServer())), authorization: undefined };
+  await assert.rejects(sockets.connect({ host: 'a.invalid', port: 443, tls: true, via: silent }, 100), {
+    code: 'NETWORK',
+    message: /a\.invalid:443 through .*within 100 ms/,
+  });
 });

@@ -66,7 +66,7 @@ export class ContentStore {
   }
 
   /** Stores metadata: always zlib, whatever the repository's compression of files is. */
-  async putMetadata(type: 'C' | 'H', bytes: Uint8Array): Promise<ContentHash> {
+  async putMetadata(type: '' | 'C' | 'H', bytes: Uint8Array): Promise<ContentHash> {
     return this.#put(type, this.#compressed(bytes));
   }
 
@@ -77,6 +77,11 @@ export class ContentStore {
   async putAsReference(type: 'X' | 'M', bytes: Uint8Array): Promise<ContentHash> {
     const { deflate } = await import('pako');
     return this.#put(type, deflate(bytes, { level: 6 }));
+  }
+
+  /** Stores bytes as they are. */
+  async putStored(bytes: Uint8Array): Promise<ContentHash> {
+    return this.#put('', bytes);
   }
 
   async putContent(type: '' | 'P', bytes: Uint8Array): Promise<ContentHash> {

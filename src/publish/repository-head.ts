@@ -68,6 +68,20 @@ export async function resignHead(context: HeadContext): Promise<Manifest> {
   return manifest;
 }
 
+/** Signs what is published once more, with another index of profiles. Throws as `readHead` and `change` do. */
+export async function changeProfiles(
+  context: HeadContext,
+  change: (manifest: Manifest) => Promise<ContentHash>,
+): Promise<void> {
+  const { manifest } = await readSigned(context, verifyOwnManifest);
+  const profiles = await change(manifest);
+  await sign(context, {
+    ...manifest,
+    certificate: await storeCertificate(context, manifest),
+    profiles,
+  });
+}
+
 async function readSigned(context: HeadContext, verify: typeof verifyOwnManifest): Promise<SignedManifest> {
   const { storage } = context.objects;
   const bytes = await storage.read(MANIFEST_PATH);

@@ -1,51 +1,18 @@
 /** What the publisher knows about its repositories: one folder each, with settings and keys. */
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { parse, stringify } from 'yaml';
-import { z } from 'zod';
-import { messageOf, ThimbleError } from '../core/errors.ts';
+import type { z } from 'zod';
+import { ThimbleError } from '../core/errors.ts';
 import { type Fqrn, isFqrn, parseFqrn } from '../core/fqrn.ts';
-import { storageLocation } from '../storage/open-storage.ts';
 
-/** Twice as fast as zlib's own default, 6, for 2.4 % more bytes (docs/performance.md). */
-const COMPRESSION_LEVEL = 4;
+type Schema = typeof import('./repository-settings-schema.ts');
 
-const chunkSizes = z
-  .strictObject({
-    minBytes: z.int().min(32),
-    averageBytes: z.int(),
-    maxBytes: z.int().max(64 * 1024 * 1024),
-  })
-  .refine((sizes) => sizes.minBytes < sizes.averageBytes && sizes.averageBytes < sizes.maxBytes, {
-    error: 'minBytes < averageBytes < maxBytes has to hold',
-  });
+/** Loaded when settings are read or written: that takes longer than a mount by address does otherwise, which asks for names alone. */
+const schema = (): Schema => createRequire(import.meta.url)('./repository-settings-schema.ts') as Schema;
 
-const settingsSchema = z.strictObject({
-  fqrn: z.string().refine(isFqrn, { error: 'not a repository name' }),
-  /** A folder that a web server publishes, or `s3://bucket/prefix?...`. */
-  storage: z.string().superRefine((text, context) => {
-    try {
-      storageLocation(text);
-    } catch (error) {
-      context.addIssue({ code: 'custom', message: messageOf(error) });
-    }
-  }),
-  hashAlgorithm: z.enum(['sha1', 'rmd160', 'shake128']),
-  compression: z.enum(['zlib', 'none']),
-  compressionLevel: z.int().min(1).max(9).default(COMPRESSION_LEVEL),
-  chunkSizes,
-  ttlSeconds: z.int().min(0),
-  /** Whitelists are signed for this long. */
-  whitelistDays: z.int().min(1).max(36_500),
-  /** Each publish without a tag gets one that says when it was; those older than this are removed. */
-  automaticTags: z.strictObject({ keepDays: z.number().min(0) }).optional(),
-  /** Tagged snapshots are shown in `/.cvmfs/snapshots`. */
-  virtualDirectory: z.boolean().default(false),
-  catalogs: z.strictObject({ maxEntries: z.int().min(10), minEntries: z.int().min(1) }),
-});
-
-export type RepositorySettings = z.infer<typeof settingsSchema> & { readonly fqrn: Fqrn };
+export type RepositorySettings = z.infer<Schema['settingsSchema']> & { readonly fqrn: Fqrn };
 
 const MIB = 1024 * 1024;
 
@@ -55,7 +22,7 @@ export function defaultSettings(fqrn: Fqrn, storage: string): RepositorySettings
     storage,
     hashAlgorithm: 'shake128',
     compression: 'zlib',
-    compressionLevel: COMPRESSION_LEVEL,
+    compressionLevel: schema().COMPRESSION_LEVEL,
     chunkSizes: { minBytes: 4 * MIB, averageBytes: 8 * MIB, maxBytes: 16 * MIB },
     ttlSeconds: 240,
     whitelistDays: 30,
@@ -81,6 +48,7 @@ export class RepositoryRegistry {
 
   /** Returns a function that takes it back. Throws USAGE for bad settings, CONFLICT if the repository is known already. */
   add(settings: RepositorySettings): () => void {
+    const { formatSettings, reasons, settingsSchema } = schema();
     const result = settingsSchema.safeParse(settings);
     if (!result.success) {
       throw new ThimbleError('USAGE', `Cannot create repository ${settings.fqrn}: ${reasons(result.error)}`);
@@ -89,7 +57,7 @@ export class RepositoryRegistry {
     const path = join(folder, SETTINGS_FILE);
     try {
       const isNew = mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined;
-      writeFileSync(path, stringify(settings), { flag: 'wx' });
+      writeFileSync(path, formatSettings(settings), { flag: 'wx' });
       // Keys that were there before are not ours to remove.
       return () => rmSync(isNew ? folder : path, { recursive: true, force: true });
     } catch (error) {
@@ -134,22 +102,11 @@ export class RepositoryRegistry {
         cause: error,
       });
     }
+    const { parseYaml, reasons, settingsSchema } = schema();
     const result = settingsSchema.safeParse(parseYaml(text, path));
     if (!result.success) {
       throw new ThimbleError('FORMAT', `Cannot use ${path}: ${reasons(result.error)}`);
     }
     return { ...result.data, fqrn: parseFqrn(result.data.fqrn) };
-  }
-}
-
-function reasons(error: z.ZodError): string {
-  return error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
-}
-
-function parseYaml(text: string, path: string): unknown {
-  try {
-    return parse(text);
-  } catch (error) {
-    throw new ThimbleError('FORMAT', `Cannot read ${path}: ${messageOf(error)}`);
   }
 }

@@ -15,6 +15,8 @@ import { errorCodeOf, messageOf, ThimbleError } from '../core/errors.ts';
 import { decodeHistory, MAX_HISTORY_BYTES, type Tag } from '../core/history.ts';
 import { MANIFEST_PATH, type Manifest, parseManifest } from '../core/manifest.ts';
 import type { Clock, Hashing, Inflating } from '../core/ports.ts';
+import { decodeProfileIndex, MAX_PROFILE_INDEX_BYTES } from '../core/profile-index.ts';
+import { MAX_PROFILE_TABLE_BYTES } from '../core/profile-table.ts';
 import { OBJECT_TYPE_OF, REFLOG_PATH, type ReferenceType } from '../core/reflog.ts';
 import { WHITELIST_PATH } from '../core/whitelist.ts';
 import { encodeReflog } from '../storage/reflog-writer.ts';
@@ -243,10 +245,28 @@ export class Replicator {
     if (metainfo !== undefined) await objects.bring(metainfo, 'M', MAX_METAINFO_BYTES);
     if (history !== undefined) await objects.bring(history, 'H', MAX_HISTORY_BYTES);
     if (certificate !== undefined) await objects.bring(certificate, 'X', MAX_CERTIFICATE_BYTES);
+    await this.#bringProfiles(objects, manifest);
     if (!this.#options.withTags) return [];
     if (history === undefined) return [];
     const stored = new StoredObjects(this.#storage, this.#ports);
     return decodeHistory(await stored.load(history, 'H', MAX_HISTORY_BYTES)).tags;
+  }
+
+  /** A source that was made by other software lacks them, and readers do without. */
+  async #bringProfiles(objects: ObjectTransfer, { profiles }: Manifest): Promise<void> {
+    if (profiles === undefined) return;
+    try {
+      await objects.bring(profiles, '', MAX_PROFILE_INDEX_BYTES);
+      const stored = new StoredObjects(this.#storage, this.#ports);
+      const index = decodeProfileIndex(await stored.load(profiles, '', MAX_PROFILE_INDEX_BYTES));
+      for (const { table, packs } of index.profiles) {
+        await objects.bring(table, '', MAX_PROFILE_TABLE_BYTES);
+        for (const { hash, sizeBytes } of packs) await objects.bring(hash, '', sizeBytes);
+      }
+    } catch (error) {
+      // Those of a later version are for whoever can read them.
+      if (!['NOT_FOUND', 'UNSUPPORTED'].includes(errorCodeOf(error))) throw error;
+    }
   }
 
   /** The newest first. */

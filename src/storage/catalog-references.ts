@@ -20,6 +20,7 @@ export type VisitContent = (
   algorithm: HashAlgorithm,
   type: '' | 'P',
   sizeBytes: number,
+  flags: number,
 ) => void;
 
 /**
@@ -32,7 +33,7 @@ export function visitContents(catalog: Bytes, visit: VisitContent): CatalogReade
   const reader = new CatalogReader(database);
   reader.entries(({ flags, digest, sizeBytes }) => {
     if ((flags & FLAG_EXTERNAL) !== 0 || digest === undefined) return;
-    visit(checked(digest), hashAlgorithmOfFlags(flags), '', sizeBytes);
+    visit(checked(digest), hashAlgorithmOfFlags(flags), '', sizeBytes, flags);
   });
   // The first schemas know no chunks.
   if (database.hasTable('chunks')) visitChunks(database, reader, visit);
@@ -57,7 +58,7 @@ function visitChunks(database: SqliteDatabase, reader: CatalogReader, visit: Vis
       flags = reader.find(key) ? reader.row.flags : FLAG_EXTERNAL;
     }
     if ((flags & FLAG_EXTERNAL) !== 0) continue;
-    visit(checked(record.blob(hash)), hashAlgorithmOfFlags(flags), 'P', record.number(size));
+    visit(checked(record.blob(hash)), hashAlgorithmOfFlags(flags), 'P', record.number(size), flags);
   }
 }
 

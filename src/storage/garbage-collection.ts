@@ -16,6 +16,7 @@ import { errorCodeOf, ThimbleError } from '../core/errors.ts';
 import { decodeHistory, MAX_HISTORY_BYTES, type Tag } from '../core/history.ts';
 import { MANIFEST_PATH, type Manifest, parseManifest } from '../core/manifest.ts';
 import type { Clock, Hashing, Inflating } from '../core/ports.ts';
+import { decodeProfileIndex, MAX_PROFILE_INDEX_BYTES, objectsOfProfiles, type RetiredObject } from '../core/profile-index.ts';
 import { decodeReflog, OBJECT_TYPE_OF, REFLOG_PATH, type Reference } from '../core/reflog.ts';
 import type { RootFacts } from './catalog-references.ts';
 import { GarbageState } from './garbage-state.ts';
@@ -143,6 +144,7 @@ class GarbageCollection {
   /** What expired until then is deleted. */
   readonly #limitSeconds: number;
   readonly #keptRoots = new Set<ContentHash>();
+  #retired: readonly RetiredObject[] = [];
   #catalogs = 0;
 
   constructor(target: GarbageTarget, ports: GarbagePorts, options: GarbageOptions) {
@@ -177,6 +179,7 @@ class GarbageCollection {
     // What a run that was interrupted still had to delete, as far as it has not come back into use.
     for await (const path of this.#state.readCondemned()) await this.#condemn(parseObjectPath(path));
     for (const { hash, type } of going) await this.#condemn(objectName(hash, type));
+    this.#condemnRetired();
     await this.#condemnStrays();
     const sweep = new Sweep(this.#storage, this.#isDry, (objects) => this.#progress('deleting', objects));
     const waitingSweep = new Sweep(this.#storage, true);
@@ -265,6 +268,7 @@ class GarbageCollection {
       if (manifest.certificate !== undefined) this.#marks.keep(manifest.certificate, 'X');
       if (manifest.history !== undefined) this.#marks.keep(manifest.history, 'H');
       if (manifest.metainfo !== undefined) this.#marks.keep(manifest.metainfo, 'M');
+      await this.#keepProfiles(manifest);
       return oldestSeconds;
     } catch (error) {
       throw new ThimbleError(
@@ -272,6 +276,27 @@ class GarbageCollection {
         `Cannot collect garbage of ${manifest.fqrn}: something that has to be kept cannot be read, so nothing is deleted`,
         { hint: 'thimble check --all-tags tells what is wrong', cause: error },
       );
+    }
+  }
+
+  /** The profiles of the manifest stay; what they needed once goes when its grace period is over. */
+  async #keepProfiles({ profiles }: Manifest): Promise<void> {
+    if (profiles === undefined) return;
+    this.#marks.keep(profiles, '');
+    const bytes = await this.#objects.find(profiles, '', MAX_PROFILE_INDEX_BYTES);
+    // A replica that was made by other software lacks them.
+    if (bytes === undefined) return;
+    const index = decodeProfileIndex(bytes);
+    for (const hash of objectsOfProfiles(index)) this.#marks.keep(hash, '');
+    this.#retired = index.retired;
+  }
+
+  /** After everything that stays is known: the same bytes may be a file, too. */
+  #condemnRetired(): void {
+    for (const { hash, sinceSeconds } of this.#retired) {
+      const object: ObjectName = { digest: digestOf(hash), algorithm: algorithmOf(hash), type: '' };
+      if (sinceSeconds > this.#limitSeconds) this.#marks.wait(object);
+      else this.#marks.condemn(object);
     }
   }
 

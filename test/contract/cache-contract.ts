@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
-import { type CacheId, cacheIdOf, type ObjectCache } from '../../src/client/cache.ts';
+import { type CacheId, cacheIdOf, type ObjectCache, type SteeredCache } from '../../src/client/cache.ts';
 import type { ContentHash } from '../../src/core/content-hash.ts';
 
 /** The n-th of many ids. */
@@ -145,3 +145,53 @@ export function testObjectCache(
     }
   });
 }
+
+/** What every cache keeps to that a mount uses. */
+export function testSteeredCache(
+  name: string,
+  open: (t: Pick<TestContext, 'after'>, limitBytes: number) => SteeredCache,
+): void {
+  testObjectCache(name, open);
+
+  test(`${name} evicts what it is told to, and counts only what was there`, (t) => {
+    const cache = open(t, 1024 * 1024);
+    for (let n = 0; n < 3; n++) put(cache, cacheId(n), `content ${n}`);
+    assert.equal(readAll(cache, cacheId(1)), 'content 1');
+    assert.equal(cache.evict([cacheId(0), cacheId(1), cacheId(7)]), 2);
+    assert.deepEqual(
+      [0, 1, 2].map((n) => cache.has(cacheId(n))),
+      [false, false, true],
+    );
+    assert.equal(readAll(cache, cacheId(1)), undefined);
+    put(cache, cacheId(1), 'content 1');
+    assert.equal(readAll(cache, cacheId(1)), 'content 1');
+  });
+
+  test(`${name} forgets what is discarded, and takes other content under the id`, (t) => {
+    const cache = open(t, 1024 * 1024);
+    put(cache, ID_OF_DISCARDED, 'wrong');
+    assert.equal(readAll(cache, ID_OF_DISCARDED), 'wrong');
+    cache.discard?.(ID_OF_DISCARDED);
+    cache.discard?.(ID_OF_DISCARDED);
+    assert.equal(cache.has(ID_OF_DISCARDED), false);
+    assert.equal(readAll(cache, ID_OF_DISCARDED), undefined);
+    put(cache, ID_OF_DISCARDED, 'right');
+    assert.equal(readAll(cache, ID_OF_DISCARDED), 'right');
+  });
+
+  test(`${name} tells how it is`, (t) => {
+    const cache = open(t, 1_000);
+    for (let n = 0; n < 20; n++) put(cache, cacheId(n), Buffer.alloc(100, n));
+    readAll(cache, cacheId(19));
+    readAll(cache, cacheId(0));
+    const status = cache.status();
+    assert.equal(status.state, 'good');
+    assert.equal(status.limitBytes, 1_000);
+    assert.equal(status.usedBytes, status.objects * 100);
+    assert.ok(status.usedBytes <= 1_000);
+    assert.equal(status.droppedObjects + status.objects, 20);
+    assert.deepEqual([status.hits, status.misses], [1, 1]);
+  });
+}
+
+const ID_OF_DISCARDED = cacheId(77);

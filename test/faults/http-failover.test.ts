@@ -6,9 +6,10 @@ import { type TestContext, test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 import { cacheIdOf, MemoryCache } from '../../src/client/cache.ts';
 import { HttpClient } from '../../src/client/network/http-client.ts';
-import { Objects } from '../../src/client/objects.ts';
-import { Servers, type ServersOptions } from '../../src/client/network/servers.ts';
+import { Servers } from '../../src/client/network/servers.ts';
+import type { ServersOptions } from '../../src/client/network/servers-options.ts';
 import { HttpSource } from '../../src/client/network/source.ts';
+import { Objects } from '../../src/client/objects.ts';
 import { hashBytes, objectPath } from '../../src/core/content-hash.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import type { ObjectNeed } from '../../src/core/vfs.ts';
@@ -45,7 +46,7 @@ function objectsFrom(t: TestContext, urls: readonly string[], options: Partial<S
   const servers = new Servers(
     sources,
     { clock: nodeClock, random: nodeRandom },
-    { deadlineMs: DEADLINE_MS, rounds: 2, backoffMs: 20, ...options },
+    { deadlineMs: DEADLINE_MS, rounds: 2, backoffInitMs: 20, ...options },
   );
   const ports = { hashing: nodeHashing, inflating: nodeInflating };
   return { servers, objects: new Objects(servers, new MemoryCache(1e6), ports) };
@@ -156,7 +157,7 @@ test('data that is damaged on all servers is INTEGRITY', async (t) => {
 test('an object that no server has is NOT_FOUND, at once', async (t) => {
   const urls = [];
   for (let i = 0; i < 3; i++) urls.push((await startRawServer(t, says(response('', '404 Not Found')))).url);
-  const { objects, servers } = objectsFrom(t, urls, { backoffMs: 60_000, deadlineMs: 600_000 });
+  const { objects, servers } = objectsFrom(t, urls, { backoffInitMs: 60_000, deadlineMs: 600_000 });
   await assert.rejects(objects.fetch(NEED), { code: 'NOT_FOUND' });
   assert.equal(servers.counters.requests, 3);
 });
@@ -204,7 +205,7 @@ test('many objects over a server that drops every third connection all arrive', 
     if (before % 3 === 2) socket.resetAndDestroy();
     else socket.write(response(byPath.get(path)!));
   });
-  const { objects } = objectsFrom(t, [server.url], { rounds: 30, deadlineMs: 20_000, backoffMs: 1 });
+  const { objects } = objectsFrom(t, [server.url], { rounds: 30, deadlineMs: 20_000, backoffInitMs: 1 });
   await Promise.all(
     bodies.map(async (body, i) => {
       const hash = hashBytes(nodeHashing, 'sha1', body);

@@ -139,6 +139,6 @@ test('a proxy that cannot reach the server is no reason to say NOT_FOUND', needs
   const source = new HttpSource(clientFor(t), url, proxy);
   await assert.rejects(source.open('.cvmfspublished', openOptions()), {
     code: 'NETWORK',
-    details: { status: 503 },
+    details: { status: 503, blame: 'proxy' },
   });
 });

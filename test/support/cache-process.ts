@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test';
 
 const PROGRAM = `
 import { createInterface } from 'node:readline';
-import { FolderCache } from ${JSON.stringify(new URL('../../src/node/folder-cache.ts', import.meta.url).href)};
+import { FolderCache } from ${JSON.stringify(new URL('../../src/node/cache/folder-cache.ts', import.meta.url).href)};
 const [folder, limit] = process.argv.slice(1);
 const answer = (value) => process.stdout.write(JSON.stringify(value ?? null) + '\\n');
 const outcome = (action) => {
@@ -20,7 +20,7 @@ const outcome = (action) => {
 let cache;
 const commands = {
   open: () => {
-    cache = FolderCache.open(folder, Number(limit));
+    cache = FolderCache.open(folder, { limitBytes: Number(limit) });
     return 'open';
   },
   put: (id, content) => {
@@ -30,7 +30,7 @@ const commands = {
     return 'put';
   },
   begin: (id, content) => {
-    cache.create(id, 2 * content.length).write(Buffer.from(content, 'latin1'));
+    cache.create(id, 200_000).write(Buffer.from(content, 'latin1'));
     return 'begun';
   },
   load: (id) => {
@@ -51,7 +51,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 export interface CacheProcess {
   readonly pid: number;
-  /** `open`, `put` id content, `begin` id half-of-content, `load` id, `close`; errors come as `{ code }`. */
+  /** `open`, `put` id content, `begin` id start-of-content (of 200 kB), `load` id, `close`; errors come as `{ code }`. */
   ask(command: string, ...args: readonly string[]): Promise<unknown>;
   /** kill -9; returns when it is gone. */
   kill(): Promise<void>;

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
+import { inflateSync } from 'node:zlib';
 import { checkRepository } from '../../src/client/check-repository.ts';
 import {
   type ContentHash,
@@ -172,10 +173,11 @@ export async function assertSound(storage: string, publicKey: string): Promise<v
 export function neededObjects(storage: string, roots: readonly ContentHash[] = []): string[] {
   const scratch = mkdtempSync(join(tmpdir(), 'thimble-test-'));
   try {
-    const { rootCatalog, certificate, history, metainfo } = readManifest(storage);
+    const { rootCatalog, certificate, history, metainfo, profiles } = readManifest(storage);
     const paths = new Set<string>();
     if (certificate !== undefined) paths.add(objectPath(certificate, 'X'));
     if (metainfo !== undefined) paths.add(objectPath(metainfo, 'M'));
+    if (profiles !== undefined) addProfiles(storage, profiles, paths);
     const all = [rootCatalog, ...roots];
     if (history !== undefined) {
       paths.add(objectPath(history, 'H'));
@@ -187,6 +189,17 @@ export function neededObjects(storage: string, roots: readonly ContentHash[] = [
     return [...paths].sort();
   } finally {
     rmSync(scratch, { recursive: true });
+  }
+}
+
+function addProfiles(storage: string, index: ContentHash, paths: Set<string>): void {
+  paths.add(objectPath(index, ''));
+  const text = inflateSync(readFileSync(join(storage, objectPath(index, '')))).toString();
+  const { profiles } = JSON.parse(text) as {
+    profiles: { table: ContentHash; packs: { hash: ContentHash }[] }[];
+  };
+  for (const { table, packs } of profiles) {
+    for (const hash of [table, ...packs.map((pack) => pack.hash)]) paths.add(objectPath(hash, ''));
   }
 }
 

@@ -12,6 +12,7 @@ const NEEDS = {
   mmdebstrap: () => process.getuid?.() === 0 && existsSync('/usr/bin/mmdebstrap'),
   xorriso: () => existsSync('/usr/bin/xorriso') && existsSync('/usr/bin/grub-mkimage'),
   ovmf: () => existsSync('/usr/share/OVMF/OVMF_CODE.fd') || existsSync('/usr/share/OVMF/OVMF_CODE_4M.fd'),
+  python: () => existsSync('/usr/bin/python3'),
   nginx: () => existsSync('/usr/sbin/nginx'),
   squid: () => existsSync('/usr/sbin/squid'),
   attr: () => existsSync('/usr/bin/setfattr'),

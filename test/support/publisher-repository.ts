@@ -17,7 +17,13 @@ import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
 import { nodeSignatures } from '../../src/node/signatures.ts';
 import { createKeys, type RepositoryKeys } from '../../src/publish/keys.ts';
-import { Publisher, type PublishResult, type PublishTreeOptions } from '../../src/publish/publisher.ts';
+import {
+  Publisher,
+  type PublisherPorts,
+  type PublishResult,
+  type PublishTarget,
+  type PublishTreeOptions,
+} from '../../src/publish/publisher.ts';
 import { defaultSettings, type RepositorySettings } from '../../src/publish/repository-settings.ts';
 import { writeWhitelist } from '../../src/publish/whitelist-writer.ts';
 import { type Described, describeTree, readRepository } from './described-tree.ts';
@@ -61,6 +67,8 @@ export interface PublisherRepository {
   /** Of the publisher alone. */
   readonly folder: string;
   readonly clock: Clock & { seconds: number };
+  readonly target: PublishTarget;
+  readonly ports: PublisherPorts;
   /** For one change. */
   publisher(): Publisher;
   publish(tree: Tree, options?: PublishTreeOptions): Promise<PublishResult>;
@@ -98,6 +106,8 @@ export async function publisherRepository(
     publicKey,
     folder,
     clock,
+    target: { settings, keys, folder },
+    ports,
     publisher,
     publish: (tree, options = {}) => publisher().publish(tree, { threads: 1, ...options }),
     read: (rootHash) => readRepository(storage, publicKey, rootHash),

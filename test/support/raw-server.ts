@@ -2,6 +2,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 
 /** Called for each request, with its header as text and the number of requests before it. */
 export type RawAnswer = (socket: Socket, request: string, before: number) => void;
@@ -19,17 +20,24 @@ export interface RawServer {
   stop(): Promise<void>;
 }
 
+export interface RawServerOptions {
+  readonly host?: string;
+  /** Key and certificate of a server that speaks TLS. */
+  readonly tls?: TlsOptions | undefined;
+}
+
 const HOST = '127.0.0.1';
 
 export async function startRawServer(
   t: Pick<TestContext, 'after'>,
   answer: RawAnswer,
   port = 0,
+  { host = HOST, tls }: RawServerOptions = {},
 ): Promise<RawServer> {
   const requests: string[] = [];
   const sockets = new Set<Socket>();
   let connections = 0;
-  const server = createServer((socket) => {
+  const accept = (socket: Socket) => {
     connections++;
     sockets.add(socket);
     let pending = '';
@@ -45,8 +53,9 @@ export async function startRawServer(
         answer(socket, request, requests.length - 1);
       }
     });
-  });
-  await listen(server, port);
+  };
+  const server = tls === undefined ? createServer(accept) : createTlsServer(tls, accept);
+  await listen(server, port, host);
   const stop = async () => {
     for (const socket of sockets) socket.destroy();
     await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -55,7 +64,7 @@ export async function startRawServer(
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
   return {
-    url: `http://${HOST}:${address.port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${address.port}`,
     port: address.port,
     requests,
     get connections() {
@@ -68,10 +77,10 @@ export async function startRawServer(
   };
 }
 
-function listen(server: Server, port: number): Promise<void> {
+function listen(server: Server, port: number, host = HOST): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, HOST, resolve);
+    server.listen(port, host, resolve);
   });
 }
 

@@ -93,7 +93,7 @@ export function replicate(
   const servers = new Servers(
     sources ?? [new FolderSource(original.storage)],
     { clock: nodeClock, random: { fraction: () => 0 } },
-    { backoffMs: 1, deadlineMs: 60_000 },
+    { backoffInitMs: 1, deadlineMs: 60_000 },
   );
   const objects = new Objects(servers, new MemoryCache(1e6), PORTS);
   const keys = importPublicKeys(nodeSignatures, readFileSync(original.publicKey));

@@ -1,4 +1,17 @@
-/** Loaded before every test file: a test that prints to the console fails. */
+/**
+ * Loaded before every test file: a test that prints to the console fails, and what mounts remember outside of their caches is
+ * not kept where those of the machine keep it.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+if (process.env['THIMBLE_STATE'] === undefined) {
+  const folder = mkdtempSync(join(tmpdir(), 'thimble-state-'));
+  process.env['THIMBLE_STATE'] = folder;
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+}
 
 for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace'] as const) {
   console[method] = (...args: unknown[]) => {

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { freePort } from './raw-server.ts';
@@ -45,15 +45,19 @@ http {
   return `http://127.0.0.1:${port}/cvmfs/${name}`;
 }
 
-/** A caching proxy that keeps what it may in memory. */
-export async function startSquid(t: Pick<TestContext, 'after'>): Promise<string> {
+/** A caching proxy that keeps what it may in memory, and wants a user name and a password where one is given. */
+export async function startSquid(
+  t: Pick<TestContext, 'after'>,
+  login?: ProxyLogin,
+  givenPort?: number,
+): Promise<string> {
   const scratch = scratchFolder(t);
-  const port = await freePort();
+  const port = givenPort ?? (await freePort());
   const configuration = join(scratch, 'squid.conf');
   writeFileSync(
     configuration,
     `http_port 127.0.0.1:${port}
-http_access allow all
+${login === undefined ? 'http_access allow all' : squidLogin(scratch, login)}
 cache_mem 32 MB
 maximum_object_size_in_memory 8 MB
 memory_cache_shared off
@@ -76,6 +80,24 @@ connect_timeout 2 seconds
     'SIGKILL',
   );
   return `http://127.0.0.1:${port}`;
+}
+
+export interface ProxyLogin {
+  readonly user: string;
+  readonly password: string;
+}
+
+/** Squid asks a program, one line for each login. */
+function squidLogin(scratch: string, { user, password }: ProxyLogin): string {
+  const program = join(scratch, 'login.sh');
+  const script = `#!/bin/sh\nwhile read -r line; do case "$line" in '${user} ${password}') echo OK;; *) echo ERR;; esac; done\n`;
+  writeFileSync(program, script, { mode: 0o755 });
+  chmodSync(scratch, 0o755);
+  return `auth_param basic program ${program}
+auth_param basic children 1
+acl known proxy_auth REQUIRED
+http_access allow known
+http_access deny all`;
 }
 
 /** Starts a server that tells on standard error when it is ready, and ends it after the test. */

@@ -35,6 +35,9 @@ describe('the demo', needs('fuse', 'qemu', 'mmdebstrap', 'xorriso', 'ovmf'), () 
     assert.ok(figures.imageBytes <= 48 * MEGABYTE);
     assert.ok(figures.fetchedBytesToLogin <= 90 * MEGABYTE);
     assert.ok(figures.fetchedBytesToLogin <= 0.2 * figures.compressedTreeBytes);
+    // A profile turns thousands of requests into a few.
+    assert.ok(figures.requestsToLoginProfiled < 0.2 * figures.requestsToLogin);
+    assert.ok(figures.fetchedBytesToLoginProfiled < 1.5 * figures.fetchedBytesToLogin);
     // With the cache disk only what changes is asked for: far less than a boot with nothing.
     assert.ok(figures.secondsToLoginWarm < figures.secondsToLoginCold);
   });

@@ -16,9 +16,10 @@ import { openRepository, type RepositoryAddress } from '../../node/repository-ac
 import { FolderFiles } from '../../node/stored-files.ts';
 import { openStorage, storageLocation } from '../../storage/open-storage.ts';
 import type { Storage } from '../../storage/storage.ts';
+import { resolveAddress } from '../client-settings.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
 import { addReaderOptions, type ReaderOptions, selectionOf } from '../reader-options.ts';
-import { parseCount, registry, resolveAddress } from '../settings.ts';
+import { parseCount, registry } from '../settings.ts';
 import { formatBytes, formatCount, printResult, withProgress } from '../terminal.ts';
 
 interface CheckOptions extends ReaderOptions {

@@ -1,11 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
+import { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { MountedSnapshot } from '../../client/mounted-snapshot.ts';
+import { parseAccessLog } from '../../client/profile/recording.ts';
+import { defaultCacheFolder } from '../../config/places.ts';
 import { ThimbleError } from '../../core/errors.ts';
 import { parseFqrn } from '../../core/fqrn.ts';
 import { silentLog } from '../../core/ports.ts';
+import type { Profile } from '../../core/profile-index.ts';
 import { buildIso } from '../../image/build-image.ts';
 import { buildTraditionalImage } from '../../image/traditional.ts';
 import { nodeHashing } from '../../node/hashing.ts';
@@ -13,6 +17,7 @@ import { openRepository } from '../../node/repository-access.ts';
 import { createRepository } from '../../publish/create-repository.ts';
 import { FolderTree } from '../../publish/folder-tree.ts';
 import { loadKeys, publicKeyFiles } from '../../publish/keys.ts';
+import { publishProfile } from '../../publish/profiles.ts';
 import { Publisher, type PublishResult } from '../../publish/publisher.ts';
 import { defaultSettings, RepositoryRegistry } from '../../publish/repository-settings.ts';
 import { RepositoryServer } from '../../server/repository-server.ts';
@@ -20,7 +25,6 @@ import { LOGIN_PROMPT, Machine, type MachineOptions } from '../../vm/machine.ts'
 import { DEMO_PACKAGES, ensurePackages } from '../debian-packages.ts';
 import { type DemoFigures, formatFigures } from '../demo-figures.ts';
 import { publisherPorts } from '../publisher-ports.ts';
-import { defaultCacheFolder } from '../settings.ts';
 import { formatBytes, formatCount, type GlobalOptions, printResult, withProgress } from '../terminal.ts';
 import { buildTree } from './os.ts';
 
@@ -32,6 +36,8 @@ interface DemoOptions extends GlobalOptions {
 }
 
 const FQRN = parseFqrn('debian.thimble.example');
+/** The image has it from the beginning; the first machine finds that there is none yet. */
+const PROFILE = 'boot';
 const PREFERRED_PORT = 8000;
 /** QEMU's user network shows this machine to the guest at this address. */
 const HOST_AS_SEEN_BY_GUEST = '10.0.2.2';
@@ -69,6 +75,8 @@ interface BootResult {
   readonly seconds: number;
   readonly bytes: number;
   readonly requests: number;
+  /** Of the server, until the login. */
+  readonly accessLog: string;
 }
 
 class Demo {
@@ -80,6 +88,8 @@ class Demo {
   readonly #registry: RepositoryRegistry;
   #server: RepositoryServer | undefined;
   #port = 0;
+  /** Of the boot that runs. */
+  #accessLog: string[] = [];
 
   constructor(options: DemoOptions) {
     this.#options = options;
@@ -136,19 +146,22 @@ class Demo {
 
     const disk = { path: join(this.#work, 'scratch.img'), sizeBytes: DISK_BYTES };
     const cold = await this.#boot('Boot, nothing cached', { disk }, async (machine, boot) => {
-      const status = JSON.parse(
-        await machine.shell('cat /run/initramfs/status.json', COMMAND_TIMEOUT_MS),
-      ) as {
-        waitedMs: number;
-      };
       return {
         ...boot,
-        waitedSeconds: status.waitedMs / 1000,
+        ...(await bootStatus(machine)),
         rootFileSystem: await rootFileSystem(machine),
         systemState: await machine.shell('systemctl is-system-running --wait', COMMAND_TIMEOUT_MS),
       };
     });
     const isDiskClean = checkDisk(disk.path);
+    const profile = await this.#publishProfile(cold.result.accessLog);
+    const blank = { path: join(this.#work, 'blank.img'), sizeBytes: DISK_BYTES };
+    const title = 'Boot another machine, nothing cached, with the profile';
+    const profiled = await this.#boot(title, { disk: blank }, async (machine, boot) => ({
+      ...boot,
+      ...(await bootStatus(machine)),
+    }));
+    rmSync(blank.path);
     const warm = await this.#boot('Boot again, with a cache disk', { disk }, async (_, boot) => boot);
 
     const [update, updateSeconds] = await timed(() => this.#publishUpdate(tree));
@@ -173,6 +186,12 @@ class Demo {
       requestsToLogin: cold.result.requests,
       secondsToLoginCold: cold.result.seconds,
       secondsToLoginWarm: warm.result.seconds,
+      profileBytes: profile.storedBytes,
+      profileObjects: profile.objects,
+      secondsToLoginProfiled: profiled.result.seconds,
+      requestsToLoginProfiled: profiled.result.requests,
+      fetchedBytesToLoginProfiled: profiled.result.bytes,
+      fileSystemWaitSecondsProfiled: profiled.result.waitedSeconds,
       fileSystemWaitSeconds: cold.result.waitedSeconds,
       rootFileSystem: cold.result.rootFileSystem,
       systemState: cold.result.systemState,
@@ -180,7 +199,7 @@ class Demo {
       updateSeconds,
       updateSeen: updated.result === AFTER,
       oldSnapshotSeen: historic.result === BEFORE,
-      shutdownClean: isDiskClean && [cold, warm, updated, historic].every(({ wentOff }) => wentOff),
+      shutdownClean: isDiskClean && [cold, profiled, warm, updated, historic].every(({ wentOff }) => wentOff),
       accelerator: cold.accelerator,
       bootAgain: this.#bootAgain(),
     };
@@ -227,10 +246,28 @@ class Demo {
     return this.#publish('Publish a security update as v2', tree, 'v2', 'security update');
   }
 
+  /** Of what the first machine asked for until its login. */
+  async #publishProfile(accessLog: string): Promise<Profile> {
+    const folder = this.#registry.folderOf(FQRN);
+    const target = { settings: this.#registry.load(FQRN), keys: loadKeys(folder, FQRN), folder };
+    const recording = parseAccessLog(accessLog, FQRN);
+    return withProgress(
+      'Publish a boot profile of what it asked the server for',
+      async () => (await publishProfile(target, publisherPorts, { name: PROFILE, recording })).profile,
+      ({ objects, storedBytes }) => `${formatCount(objects)} objects, ${formatBytes(storedBytes)}`,
+    );
+  }
+
   async #serve(): Promise<void> {
     const repositories = [{ fqrn: FQRN, folder: this.#storage }];
+    const accessLog = new Writable({
+      write: (line: Buffer, _, done) => {
+        this.#accessLog.push(line.toString());
+        done();
+      },
+    });
     for (const port of [PREFERRED_PORT, 0]) {
-      this.#server = new RepositoryServer(repositories, { host: '127.0.0.1', port });
+      this.#server = new RepositoryServer(repositories, { host: '127.0.0.1', port, accessLog });
       try {
         this.#port = Number(new URL(await this.#server.listen()).port);
         return;
@@ -256,6 +293,7 @@ class Demo {
           fqrn: FQRN,
           servers: [`http://${HOST_AS_SEEN_BY_GUEST}:${this.#port}/cvmfs/@fqrn@`],
           proxies: [],
+          profile: PROFILE,
           keys: keyFiles.map((file) => readFileSync(file)),
           output: this.#image,
           cacheFolder: join(defaultCacheFolder(), 'initrd'),
@@ -296,6 +334,7 @@ class Demo {
       title,
       async (progress) => {
         const before = this.#server!.totals();
+        this.#accessLog = [];
         const memoryMiB = Number(this.#options.memory);
         const machine = await Machine.start({ image: this.#image, memoryMiB, autologin: true, ...more });
         const timer = setInterval(() => progress.update(() => machine.tail(1)), 200);
@@ -303,11 +342,13 @@ class Demo {
           await machine.waitFor(LOGIN_PROMPT, BOOT_TIMEOUT_MS);
           const seconds = machine.upSeconds;
           const after = this.#server!.totals();
+          const accessLog = this.#accessLog.join('');
           await machine.waitForShell(COMMAND_TIMEOUT_MS);
           const result = await use(machine, {
             seconds,
             bytes: after.bytes - before.bytes,
             requests: after.requests - before.requests,
+            accessLog,
           });
           return { result, wentOff: await powerOff(machine), accelerator: machine.accelerator, seconds };
         } finally {
@@ -338,6 +379,13 @@ async function powerOff(machine: Machine): Promise<boolean> {
     if (error instanceof ThimbleError && error.code === 'CANCELLED') return false;
     throw error;
   }
+}
+
+/** What the file system tells of itself. */
+async function bootStatus(machine: Machine): Promise<{ readonly waitedSeconds: number }> {
+  const text = await machine.shell('cat /run/initramfs/status.json', COMMAND_TIMEOUT_MS);
+  const { waitedMs } = JSON.parse(text) as { waitedMs: number };
+  return { waitedSeconds: waitedMs / 1000 };
 }
 
 async function rootFileSystem(machine: Machine): Promise<string> {

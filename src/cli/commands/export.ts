@@ -16,9 +16,9 @@ import {
 import { SnapshotTree } from '../../export/snapshot-tree.ts';
 import { SpoolCache } from '../../export/spool-cache.ts';
 import { openRepository } from '../../node/repository-access.ts';
+import { resolveAddress } from '../client-settings.ts';
 import { openSnapshot } from '../read-repository.ts';
 import { addContentOptions, type ContentOptions, selectionOf, symlinkVariables } from '../reader-options.ts';
-import { resolveAddress } from '../settings.ts';
 import { formatBytes, formatCount, printResult, styled, withProgress } from '../terminal.ts';
 
 interface ExportOptions extends ContentOptions {

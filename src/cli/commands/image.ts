@@ -2,13 +2,14 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { MountedSnapshot } from '../../client/mounted-snapshot.ts';
+import { defaultCacheFolder } from '../../config/places.ts';
 import { ThimbleError } from '../../core/errors.ts';
 import { silentLog } from '../../core/ports.ts';
 import { buildIso, type ImageParts } from '../../image/build-image.ts';
 import { nodeHashing } from '../../node/hashing.ts';
 import { openRepository } from '../../node/repository-access.ts';
+import { resolveAddress } from '../client-settings.ts';
 import { addReaderOptions, type ReaderOptions, selectionOf } from '../reader-options.ts';
-import { defaultCacheFolder, resolveAddress } from '../settings.ts';
 import { formatBytes, printResult, withProgress } from '../terminal.ts';
 
 interface BuildOptions extends ReaderOptions {
@@ -16,6 +17,7 @@ interface BuildOptions extends ReaderOptions {
   readonly format: string;
   readonly output: string;
   readonly from?: string;
+  readonly profile?: string;
 }
 
 const MEMORY_BYTES = 512 * 1024 * 1024;
@@ -34,6 +36,7 @@ export function configure(image: Command): void {
       .requiredOption('--repo <address>', 'the repository, as the machine will reach it')
       .requiredOption('--output <file>', 'image to write')
       .option('--format <format>', 'iso', 'iso')
+      .option('--profile <name>', 'stream the objects of a profile while the machine boots')
       .option('--from <source>', 'read the kernel from here instead, for instance from the storage folder'),
   )
     .addHelpText(
@@ -89,6 +92,7 @@ export async function buildImage(options: BuildOptions): Promise<ImageParts> {
           servers: asMachine.servers,
           proxies: asMachine.proxies,
           tag: options.tag,
+          profile: options.profile,
           // A date is resolved now; the machine has no history to look it up in.
           rootHash: options.rootHash ?? (options.date === undefined ? undefined : snapshot.rootCatalog),
           keys: asMachine.keyFiles.map((file) => readFileSync(file)),

@@ -1,28 +1,28 @@
-import { statSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { ThimbleError } from '../../core/errors.ts';
-import { mountSnapshot } from '../../mount/snapshot-mount.ts';
+import type { ClientSettings } from '../../config/client-settings.ts';
+import { messageOf, ThimbleError } from '../../core/errors.ts';
+import { openMountLog } from '../../mount/mount-log.ts';
+import type { MountSettings } from '../../mount/serve-mount.ts';
+import { claimStateFolder, ownerOf, type ServerPlace, serverPlace } from '../../mount/state-folder.ts';
+import { ROOT_STORAGE_NAME, supervisorCommand, writeServerCommand } from '../../mount/supervisor.ts';
 import { findMount, MOUNT_TYPE, unmountFuse } from '../../node/fuse-mount.ts';
-import { lineLog } from '../../node/log.ts';
-import { openRepository } from '../../node/repository-access.ts';
-import { startBackground, tellFailed, tellStarted } from '../background.ts';
-import { addContentOptions, type ContentOptions, selectionOf, symlinkVariables } from '../reader-options.ts';
-import { defaultCacheFolder, parseCount, parseSize, resolveAddress } from '../settings.ts';
+import type { ProcessLog } from '../../node/log.ts';
+import { isAwaited, nodeCommand, startBackground, tellFailed, tellStarted } from '../background.ts';
+import { addClientOptions, addressOf, type ClientOptions, clientSettings } from '../client-settings.ts';
 import { printResult } from '../terminal.ts';
 
-interface MountCommandOptions extends ContentOptions {
-  readonly cache?: string;
-  readonly cacheSize: string;
-  readonly suid?: boolean;
-  readonly dev?: boolean;
-  readonly directIo?: boolean;
-  readonly deadline: string;
+interface MountCommandOptions extends ClientOptions {
   readonly foreground?: boolean;
-  readonly log?: string;
+  readonly supervisor: boolean;
+  readonly rootStorage?: boolean;
 }
 
-const MAX_DEADLINE_SECONDS = 24 * 3600;
+/** Tells the process that serves where its log goes; without it, to standard error. */
+const LOG_FILE_VARIABLE = 'THIMBLE_LOG_FILE';
+
+const XATTRS_LISTED = { rootonly: 'root', always: 'everywhere', never: 'nowhere' } as const;
 
 interface MountResult {
   readonly fqrn: string;
@@ -30,84 +30,128 @@ interface MountResult {
   readonly rootCatalog: string;
   readonly revision: number | undefined;
   readonly tag: string | undefined;
+  /** The process that ends with the mount: its supervisor, if it has one. */
   readonly pid: number;
+  readonly serverPid: number;
 }
 
 export function configure(command: Command): void {
-  addContentOptions(
+  addClientOptions(
     command
-      .argument('<source>', 'address, storage folder or name of a repository')
+      .argument('<source>', 'name of a repository that is configured or was created here, address, or storage folder')
       .argument('<folder>', 'where to mount it'),
   )
-    .option('--cache <folder>', 'where fetched content is kept, or "none" for memory only')
-    .option('--cache-size <size>', 'limit of the cache', '4G')
-    .option('--deadline <seconds>', 'how long a read may wait for servers before it fails', '30')
-    .option('--suid', 'honour set-user-id bits and file capabilities')
-    .option('--dev', 'honour device nodes')
-    .option('--direct-io', 'read files past the page cache that are flagged so; opening gets slower')
     .option('--foreground', 'stay in the foreground, log to standard error')
-    .option('--log <file>', 'log of the background process (default: thimble.log beside the cache)')
+    .option('--no-supervisor', 'end with the process that serves the mount, in place of starting another')
+    .option('--root-storage', 'for a root file system: systemd leaves the processes alone at shutdown')
     .addHelpText(
       'after',
       '\nExamples:\n  thimble mount http://host:8000/cvmfs/os.example.org /mnt/os --key os.example.org.pub\n  thimble mount os.example.org /mnt/os --tag v1\n  thimble mount os.example.org /mnt/os --date 2026-11-01\n  thimble mount os.example.org /mnt/os --variable ARCH=x86_64 --external-server http://host/data',
     )
     .action(async (source: string, folder: string, _: unknown, self: Command) => {
       const options = self.optsWithGlobals<MountCommandOptions>();
-      if (options.foreground) await serveMount(source, folder, options);
-      else await startInBackground(options);
+      const place = serverPlace(process.env);
+      if (place !== undefined) await serve(source, folder, options, place);
+      else await start(source, folder, options);
     });
 }
 
-/** Mounts, and serves until somebody unmounts. */
-async function serveMount(source: string, folder: string, options: MountCommandOptions): Promise<void> {
+/** Starts the processes of the mount. */
+async function start(source: string, folder: string, options: MountCommandOptions): Promise<void> {
+  const { log } = clientSettings(source, options);
+  checkMountpoint(folder);
+  const mountpoint = resolve(folder);
+  const logFile = resolve(log.file);
+  const startedIn = process.cwd();
+  const stateFolder = claimStateFolder(mountpoint);
   try {
-    const address = resolveAddress(source, options, options);
-    const selection = selectionOf(options);
-    const variables = symlinkVariables(options, address.fqrn);
-    checkMountpoint(folder);
-    const cacheRoot = options.cache ?? defaultCacheFolder();
-    const cacheFolder = cacheRoot === 'none' ? undefined : join(cacheRoot, 'objects');
-    const log = lineLog((line) => writeSync(2, line), options.debug ? 'debug' : 'info');
-    const access = openRepository(address, {
-      cacheFolder,
-      cacheLimitBytes: parseSize(options.cacheSize),
-      log,
-      retries: { deadlineMs: 1000 * parseCount(options.deadline, 'a deadline', 1, MAX_DEADLINE_SECONDS) },
-    });
-    const { snapshot, server } = await mountSnapshot(access, selection, {
-      mountpoint: folder,
-      name: address.fqrn,
-      suid: options.suid ?? false,
-      dev: options.dev ?? false,
-      directIo: options.directIo ?? false,
-      workerFile: new URL('../mount-worker.ts', import.meta.url),
-      cacheFolder,
-      variables,
-      log,
-    });
-    const result = { fqrn: address.fqrn, folder, ...snapshot, pid: process.pid };
-    // The mount outlives the terminal; it ends when it is unmounted.
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => log.info('signal ignored, unmount to end', { signal }));
+    const [main = '', ...words] = process.argv.slice(1);
+    const node = nodeCommand([main]);
+    writeServerCommand(stateFolder, { folder: startedIn, program: [node.program, ...node.args], args: words });
+    const [program, ...args] = options.supervisor ? supervisorCommand(mountpoint) : ['/bin/sh', './command'];
+    const environment = {
+      THIMBLE_STATE_FOLDER: stateFolder,
+      ...(options.foreground ? {} : { [LOG_FILE_VARIABLE]: logFile }),
+    };
+    const name = options.rootStorage ? ROOT_STORAGE_NAME : undefined;
+    if (options.foreground) {
+      process.execve!(program, [name ?? program, ...args], { ...process.env, ...environment });
     }
-    tellStarted(result);
-    if (process.send === undefined) printResult(options, result, describe(result));
-    await server.closed;
-    access.close();
-    log.info('unmounted', { folder, ...server.statistics() });
+    const result = await startBackground<MountResult>({
+      ...{ program, args, logFile, environment, name },
+      // autofs lets its own process group pass while it mounts; all others wait for it, and would for ever.
+      isInGroup: findMount(dirname(mountpoint))?.type === 'autofs',
+    });
+    printResult(options, result, describe(result));
   } catch (error) {
-    tellFailed(error);
+    // The supervisor removes the folder too; it may be the one of another mount by now.
+    if (ownerOf(stateFolder) === process.pid) rmSync(stateFolder, { recursive: true, force: true });
     throw error;
   }
 }
 
-async function startInBackground(options: MountCommandOptions): Promise<void> {
-  const logFile =
-    options.log ??
-    join(options.cache && options.cache !== 'none' ? options.cache : defaultCacheFolder(), 'thimble.log');
-  const args = [...process.argv.slice(1), '--foreground'];
-  const result = await startBackground<MountResult>(args, logFile);
-  printResult(options, result, describe(result));
+/** Serves until somebody unmounts, in a process that `start` has made room for. */
+async function serve(
+  source: string,
+  folder: string,
+  options: MountCommandOptions,
+  place: ServerPlace,
+): Promise<void> {
+  if (options.rootStorage) process.title = ROOT_STORAGE_NAME;
+  let log: ProcessLog | undefined;
+  try {
+    const client = clientSettings(source, options);
+    log = openMountLog({
+      level: options.debug ? 'debug' : client.log.level,
+      format: client.log.format,
+      file: process.env[LOG_FILE_VARIABLE],
+    });
+    const settings = mountSettings(client, folder, log);
+    const { serveMount } = await import('../../mount/serve-mount.ts');
+    await serveMount(settings, place, ({ mounted }, isTakenOver) => {
+      const pid = place.isSupervised ? process.ppid : process.pid;
+      const result = { fqrn: settings.address.fqrn, folder, ...mounted.snapshot, pid, serverPid: process.pid };
+      const isWaitedFor = isAwaited();
+      tellStarted(result);
+      if (!isWaitedFor && !isTakenOver) printResult(options, result, describe(result));
+    });
+  } catch (error) {
+    tellFailed(error);
+    log?.error('cannot serve', { folder, error: messageOf(error) });
+    // In the foreground somebody reads why.
+    throw error;
+  }
+}
+
+function mountSettings(client: ClientSettings, folder: string, log: ProcessLog): MountSettings {
+  const { suid, dev, directIo } = client.mount;
+  return {
+    address: addressOf(client),
+    selection: client.selection,
+    updates: client.updates,
+    profile: client.profile,
+    xattrsListed: XATTRS_LISTED[client.mount.magicXattrs],
+    access: {
+      cacheFolder: client.cache.folder,
+      cacheLimitBytes: client.cache.limitBytes,
+      cacheSettings: client.cache,
+      networkSettings: client.network,
+      ...(client.cache.folder === undefined
+        ? {}
+        : { proxyFile: join(dirname(client.cache.folder), `proxies.${client.fqrn}`) }),
+    },
+    mount: {
+      mountpoint: resolve(folder),
+      name: client.fqrn,
+      suid,
+      dev,
+      directIo,
+      workerFile: new URL('../mount-worker.ts', import.meta.url),
+      variables: client.variables,
+    },
+    log,
+    logFile: process.env[LOG_FILE_VARIABLE],
+  };
 }
 
 function describe({ fqrn, folder, revision, tag, rootCatalog }: MountResult): string {

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { DEFAULT_SERVERS_OPTIONS } from '../../client/network/servers.ts';
+import { DEFAULT_SERVERS_OPTIONS } from '../../client/network/servers-options.ts';
 import { messageOf, ThimbleError } from '../../core/errors.ts';
 import { nodeClock, nodeRandom } from '../../node/clock.ts';
 import { nodeHashing } from '../../node/hashing.ts';
@@ -21,9 +21,10 @@ import {
 import { takeLock } from '../../storage/lock.ts';
 import { openStorage, storageLocation } from '../../storage/open-storage.ts';
 import type { StorageLocation } from '../../storage/storage.ts';
+import { resolveAddress } from '../client-settings.ts';
 import { addAddressOptions } from '../reader-options.ts';
 import { replicaLock } from '../replica-lock.ts';
-import { type AddressOptions, parseCount, registry, resolveAddress } from '../settings.ts';
+import { type AddressOptions, parseCount, registry } from '../settings.ts';
 import { formatBytes, formatCount, type GlobalOptions, printResult, withProgress } from '../terminal.ts';
 
 interface ReplicateCommandOptions extends AddressOptions, GlobalOptions {

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { parseSize } from '../../config/parse-size.ts';
 import { ThimbleError } from '../../core/errors.ts';
 import { parseFqrn } from '../../core/fqrn.ts';
 import type { Whitelist } from '../../core/whitelist.ts';
@@ -15,7 +16,7 @@ import { storageLocation } from '../../storage/open-storage.ts';
 import { askPassphrase, givenPassphrase, newPassphrase } from '../passphrase.ts';
 import { keyPlace, publisherPorts } from '../publisher-ports.ts';
 import { collect } from '../reader-options.ts';
-import { parseCount, parseSize, registry } from '../settings.ts';
+import { parseCount, registry } from '../settings.ts';
 import { type GlobalOptions, printResult } from '../terminal.ts';
 import { warnOfLongLife } from '../whitelist-warning.ts';
 

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { parseSize } from '../../config/parse-size.ts';
 import { ThimbleError } from '../../core/errors.ts';
 import { accelerator } from '../../vm/accelerator.ts';
 import { runOnTerminal } from '../../vm/machine.ts';
-import { parseSize } from '../settings.ts';
 import type { GlobalOptions } from '../terminal.ts';
 
 interface RunOptions extends GlobalOptions {

@@ -310,7 +310,8 @@ for (const [what, head] of [
   test(`send() ends a ${what} that comes byte by byte at the deadline`, async (t) => {
     const server = await startRawServer(t, drips(head));
     const deadlineMs = nodeClock.monotonicMs() + 2 * STALL_MS;
-    await assert.rejects(fetchText(clientFor(t), requestTo(server.port, { deadlineMs })), {
+    const client = clientFor(t, { lowSpeedBytesPerSecond: 0 });
+    await assert.rejects(fetchText(client, requestTo(server.port, { deadlineMs })), {
       code: 'NETWORK',
       message: 'Cannot receive: out of time',
     });

@@ -5,7 +5,8 @@ import { JumpingClock } from '../../../test/support/fake-clock.ts';
 import { type ErrorCode, ThimbleError } from '../../core/errors.ts';
 import type { Log } from '../../core/ports.ts';
 import { readWhole } from '../objects.ts';
-import { Servers, type ServersOptions } from './servers.ts';
+import { Servers } from './servers.ts';
+import type { ServersOptions } from './servers-options.ts';
 import type { OpenOptions, Source, SourceFile } from './source.ts';
 
 const PATH = '.cvmfspublished';
@@ -60,14 +61,22 @@ test('Servers asks the first server, and no other when it answers', async () => 
   assert.deepEqual([a.asked.length, b.asked.length, a.closed], [3, 0, 3]);
   assert.deepEqual(clock.waits, []);
   assert.equal(servers.current, 'a');
-  assert.deepEqual(servers.counters, { requests: 3, failures: 0, bytes: 12 });
+  assert.deepEqual(servers.counters, { requests: 3, failures: 0, bytes: 12, roundTrips: 3 });
 });
 
 test('Servers refuses to be without any server', () => {
   assert.throws(() => setUp([]), { code: 'USAGE' });
 });
 
-for (const code of ['NETWORK', 'NOT_FOUND', 'INTEGRITY', 'FORMAT', 'LIMIT', 'TRUST'] as const) {
+for (const code of [
+  'NETWORK',
+  'NOT_FOUND',
+  'INTEGRITY',
+  'FORMAT',
+  'LIMIT',
+  'TRUST',
+  'UNSUPPORTED',
+] as const) {
   test(`Servers asks the next server at once after ${code}, and that one first from then on`, async () => {
     const [a, b] = [scripted('a', code), scripted('b', good())];
     const { servers, clock } = setUp([a, b]);
@@ -80,7 +89,7 @@ for (const code of ['NETWORK', 'NOT_FOUND', 'INTEGRITY', 'FORMAT', 'LIMIT', 'TRU
   });
 }
 
-for (const code of ['STORAGE', 'USAGE', 'CANCELLED', 'UNSUPPORTED', 'INTERNAL'] as const) {
+for (const code of ['STORAGE', 'USAGE', 'CANCELLED', 'INTERNAL'] as const) {
   test(`Servers asks nobody else after ${code}: no server can mend that`, async () => {
     const [a, b] = [scripted('a', good()), scripted('b', good())];
     const failing = async () => {
@@ -114,23 +123,25 @@ test('Servers comes back to a server that has recovered when the other one fails
 
 test('Servers asks the whole list again after a pause, which doubles', async () => {
   const [a, b] = [scripted('a', 'NETWORK'), scripted('b', 'NETWORK', 'NETWORK', 'NETWORK', good())];
-  const { servers, clock } = setUp([a, b], { rounds: 4, backoffMs: 100, deadlineMs: 60_000 });
+  const { servers, clock } = setUp([a, b], { rounds: 4, backoffInitMs: 100, deadlineMs: 60_000 });
   assert.equal(await servers.fetch(PATH, textOf), 'good');
   // Three quarters, with a fraction of one half between half and whole.
   assert.deepEqual(clock.waits, [75, 150, 300]);
   assert.deepEqual([a.asked.length, b.asked.length], [4, 4]);
-  assert.deepEqual(servers.counters, { requests: 8, failures: 7, bytes: 4 });
+  assert.deepEqual(servers.counters, { requests: 8, failures: 7, bytes: 4, roundTrips: 8 });
 });
 
-test('Servers never pauses longer than ten seconds, and never without need', async () => {
+test('Servers never pauses longer than its limit, and never without need', async () => {
   const { servers, clock } = setUp([scripted('a', 'NETWORK')], {
     rounds: 12,
-    backoffMs: 1_000,
+    backoffInitMs: 1_000,
+    backoffMaxMs: 4_000,
     deadlineMs: 1e9,
   });
   await assert.rejects(servers.fetch(PATH, textOf), { code: 'NETWORK' });
   assert.equal(clock.waits.length, 11);
-  assert.ok(clock.waits.every((ms) => ms <= 10_000));
+  assert.deepEqual(clock.waits.slice(0, 4), [750, 1_500, 3_000, 3_000]);
+  assert.ok(clock.waits.every((ms) => ms <= 4_000));
 });
 
 test('Servers gives up after the last round, with the name of the server and the cause', async () => {
@@ -150,7 +161,7 @@ test('Servers keeps its deadline: no pause that would end behind it', async () =
       fc.integer({ min: 1, max: 20_000 }),
       fc.integer({ min: 1, max: 5_000 }),
       fc.integer({ min: 0, max: 3_000 }),
-      async (deadlineMs, backoffMs, requestMs) => {
+      async (deadlineMs, backoffInitMs, requestMs) => {
         const clock = new JumpingClock();
         const ends: number[] = [];
         const slow: Source = {
@@ -165,7 +176,7 @@ test('Servers keeps its deadline: no pause that would end behind it', async () =
         const servers = new Servers(
           [slow, slow],
           { clock, random: { fraction: () => 0.9 } },
-          { deadlineMs, rounds: 50, backoffMs },
+          { deadlineMs, rounds: 50, backoffInitMs },
         );
         const startedMs = clock.nowMs;
         await assert.rejects(servers.fetch(PATH, textOf), { code: 'NETWORK' });

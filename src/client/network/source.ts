@@ -1,9 +1,13 @@
 /** Where the files of a repository come from: a web server, perhaps through a proxy, or a folder. */
 
 import type { Bytes } from '../../core/bytes/byte-string.ts';
+import type { CancelSignal } from '../../core/cancellation.ts';
 import { ThimbleError } from '../../core/errors.ts';
+import type { SocketTarget } from '../../core/ports.ts';
 import type { ByteRange } from '../../core/vfs.ts';
 import type { HttpClient, HttpResponse } from './http-client.ts';
+import { type ProxyMember, proxyMember } from './proxy-member.ts';
+import { MAX_REDIRECTS, REDIRECT_STATUSES, type Resource, resolveRedirect } from './redirect.ts';
 import { type HttpUrl, parseHttpUrl } from './url.ts';
 
 export interface SourceFile {
@@ -22,35 +26,67 @@ export interface OpenOptions {
   readonly range?: ByteRange | undefined;
   /** Only whether it is there, and its size: the file cannot be read. */
   readonly headOnly?: boolean;
+  /** Nobody waits for it. */
+  readonly background?: boolean | undefined;
+  readonly signal?: CancelSignal | undefined;
 }
 
 export interface Source {
   /** For messages. */
   readonly name: string;
-  /** Opens a file by its path below the repository. Throws NOT_FOUND only when the source says so; else NETWORK. */
+  /** The machine, for those who know where it stands; none for a folder. */
+  readonly host?: string;
+  /**
+   * Opens a file by its path below the repository. Throws NOT_FOUND only when the source says so, CANCELLED; else NETWORK,
+   * with `details.blame` where it is known whether the server or the proxy has failed, `details.phase` "transfer" for a
+   * connection that broke, and `details.retryAfterSeconds` where the server wants to be left alone.
+   */
   open(path: string, options: OpenOptions): Promise<SourceFile>;
+  /** The same server by way of a proxy. A source without this never needs one. */
+  through?(proxy: ProxyMember): Source;
 }
 
-/** A repository on a web server. `proxy` is asked instead of the server, where given. */
+export interface HttpSourceOptions {
+  /** Go where the server sends us on to, at most four times. */
+  readonly followRedirects?: boolean;
+  /** Time-outs in place of those of the HTTP client. */
+  readonly proxyTimeoutMs?: number;
+  readonly directTimeoutMs?: number;
+}
+
+/** A repository on a web server, asked directly or by way of a proxy. */
 export class HttpSource implements Source {
   readonly name: string;
+  readonly host: string;
   readonly #client: HttpClient;
   readonly #server: HttpUrl;
-  readonly #proxy: HttpUrl | undefined;
+  readonly #proxy: ProxyMember | undefined;
+  readonly #options: HttpSourceOptions;
+  readonly #target: SocketTarget;
+  readonly #timeoutMs: number | undefined;
   #refusesHead = false;
 
   /** Throws USAGE for addresses that are none. */
-  constructor(client: HttpClient, server: string, proxy?: string) {
+  constructor(
+    client: HttpClient,
+    server: string,
+    proxy?: string | ProxyMember,
+    options: HttpSourceOptions = {},
+  ) {
     this.#client = client;
     this.#server = parseHttpUrl(server);
-    this.#proxy = proxy === undefined ? undefined : parseHttpUrl(proxy);
-    if (this.#proxy !== undefined && this.#server.target.tls) {
-      throw new ThimbleError(
-        'UNSUPPORTED',
-        `Cannot reach ${server} through a proxy: only http:// servers can be proxied`,
-      );
-    }
-    this.name = proxy === undefined ? this.#server.text : `${this.#server.text} through ${this.#proxy?.text}`;
+    const member = typeof proxy === 'string' ? proxyMember(proxy) : proxy;
+    this.#proxy = member?.target === undefined ? undefined : member;
+    this.#options = options;
+    this.#target = this.#targetFor(this.#server.target);
+    this.#timeoutMs = this.#proxy === undefined ? options.directTimeoutMs : options.proxyTimeoutMs;
+    this.host = this.#server.target.host;
+    this.name =
+      this.#proxy === undefined ? this.#server.text : `${this.#server.text} through ${this.#proxy.name}`;
+  }
+
+  through(proxy: ProxyMember): Source {
+    return new HttpSource(this.#client, this.#server.text, proxy, this.#options);
   }
 
   async open(path: string, options: OpenOptions): Promise<SourceFile> {
@@ -84,34 +120,103 @@ export class HttpSource implements Source {
     };
   }
 
-  #send(
-    method: 'GET' | 'HEAD',
-    path: string,
-    { range, noCache, deadlineMs }: OpenOptions,
-  ): Promise<HttpResponse> {
+  async #send(method: 'GET' | 'HEAD', path: string, options: OpenOptions): Promise<HttpResponse> {
     const server = this.#server;
+    const whole = `${server.path}/${path}`;
+    const usesWholeAddress = this.#proxy !== undefined && !server.target.tls;
+    const resource = usesWholeAddress ? `${server.text}/${path}` : whole;
+    const response = await this.#sendTo(method, this.#target, server.authority, resource, options);
+    if (!REDIRECT_STATUSES.has(response.status) || !this.#options.followRedirects) return response;
+    const { target, authority } = server;
+    return this.#follow(
+      method,
+      { target, authority, path: whole, text: `${server.text}/${path}` },
+      response,
+      options,
+    );
+  }
+
+  async #follow(
+    method: 'GET' | 'HEAD',
+    first: Resource,
+    answer: HttpResponse,
+    options: OpenOptions,
+  ): Promise<HttpResponse> {
+    let from: Resource | undefined = first;
+    let response = answer;
+    for (let hop = 0; hop < MAX_REDIRECTS && REDIRECT_STATUSES.has(response.status); hop++) {
+      from = resolveRedirect(response.headers.get('location'), from);
+      if (from === undefined) return response;
+      response.close();
+      const { target, authority, path, text } = from;
+      const resource = this.#proxy !== undefined && !target.tls ? text : path;
+      response = await this.#sendTo(method, this.#targetFor(target), authority, resource, options);
+    }
+    return response;
+  }
+
+  #sendTo(
+    method: 'GET' | 'HEAD',
+    target: SocketTarget,
+    authority: string,
+    resource: string,
+    { range, noCache, deadlineMs, background, signal }: OpenOptions,
+  ): Promise<HttpResponse> {
+    const authorization = target.via === undefined ? this.#proxy?.authorization : undefined;
     return this.#client.send({
       method,
-      target: (this.#proxy ?? server).target,
-      authority: server.authority,
-      resource: this.#proxy === undefined ? `${server.path}/${path}` : `${server.text}/${path}`,
+      target,
+      authority,
+      resource,
       headers: {
+        ...(authorization === undefined ? {} : { 'Proxy-Authorization': authorization }),
         ...(noCache ? { 'Cache-Control': 'no-cache', Pragma: 'no-cache' } : {}),
         ...(range === undefined ? {} : { Range: `bytes=${range.offset}-${range.offset + range.length - 1}` }),
       },
       deadlineMs,
+      timeoutMs: this.#timeoutMs,
+      background,
+      signal,
     });
+  }
+
+  /** The proxy passes requests on for `http://` servers, and connects for `https://` servers. */
+  #targetFor(server: SocketTarget): SocketTarget {
+    const proxy = this.#proxy;
+    if (proxy?.target === undefined) return server;
+    if (!server.tls) return proxy.target;
+    return { ...server, via: { ...proxy.target, authorization: proxy.authorization } };
   }
 
   #refuse(path: string, response: HttpResponse): never {
     response.close();
+    const { status, headers } = response;
+    const blame = this.#isOfProxy(response) ? 'proxy' : 'server';
+    const isAbsent = blame === 'server' && (status === 404 || status === 410);
+    const wait = status === 429 || status === 503 ? retryAfterSeconds(headers) : undefined;
     throw new ThimbleError(
       // Anything but a clear "it is not here" may pass: a busy server, a proxy without a route.
-      response.status === 404 || response.status === 410 ? 'NOT_FOUND' : 'NETWORK',
-      `Cannot get ${path} from ${this.name}: status ${response.status}`,
-      { details: { status: response.status } },
+      isAbsent ? 'NOT_FOUND' : 'NETWORK',
+      `Cannot get ${path} from ${this.name}: status ${status}`,
+      { details: { status, blame, ...(wait === undefined ? {} : { retryAfterSeconds: wait }) } },
     );
   }
+
+  /** Behind a proxy, some answers are its own. */
+  #isOfProxy({ status, headers }: HttpResponse): boolean {
+    if (this.#proxy === undefined || this.#server.target.tls) return false;
+    if (headers.has('x-squid-error') || /;\s*error=/i.test(headers.get('proxy-status') ?? '')) return true;
+    return status < 500 && !OF_SERVER.has(status);
+  }
+}
+
+/** Below 500, what a server says itself even behind a proxy; 403 or 407 may be the proxy's opinion of us. */
+const OF_SERVER: ReadonlySet<number> = new Set([200, 206, 400, 404, 410, 416, 429]);
+
+/** Dates are not understood: servers that want to be left alone give seconds. */
+function retryAfterSeconds(headers: ReadonlyMap<string, string>): number | undefined {
+  const text = headers.get('retry-after') ?? '';
+  return /^[0-9]{1,9}$/.test(text) ? Number(text) : undefined;
 }
 
 /** Method Not Allowed, Not Implemented. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { ThimbleError } from '../../core/errors.ts';
-import { parseHttpUrl } from './url.ts';
+import { parseHttpUrl, parseProxyUrl } from './url.ts';
 
 const ACCEPTED = [
   // text, host, port, tls, authority, path, text again
@@ -68,4 +68,33 @@ test('parseHttpUrl() reads its own text as the same address, and throws nothing 
       },
     ),
   );
+});
+
+for (const [text, name, authorization] of [
+  ['http://proxy:3128', 'http://proxy:3128', undefined],
+  ['proxy:3128', 'http://proxy:3128', undefined],
+  ['http://proxy:3128/', 'http://proxy:3128', undefined],
+  ['http://user:pass@proxy:3128', 'http://proxy:3128', 'user:pass'],
+  ['http://user@proxy:3128', 'http://proxy:3128', 'user:'],
+  ['user:a:b@c%2Fd%25@[fd00::1]:3128', 'http://[fd00::1]:3128', 'user:a:b@c/d%'],
+] as const) {
+  test(`parseProxyUrl() reads ${text}`, () => {
+    const url = parseProxyUrl(text);
+    assert.equal(url.text, name);
+    const basic = authorization && `Basic ${Buffer.from(authorization).toString('base64')}`;
+    assert.equal(url.authorization, basic);
+  });
+}
+
+test('parseProxyUrl() refuses what is no address or no password, and does not repeat it', () => {
+  for (const text of [
+    'ftp://user:secret@proxy',
+    'http://user:secret%@proxy:1',
+    'http://user:secret@proxy:x',
+  ]) {
+    assert.throws(
+      () => parseProxyUrl(text),
+      (error: ThimbleError) => error.code === 'USAGE' && !error.message.includes('secret'),
+    );
+  }
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { decodeBase64, decodeHex, encodeHex } from './hex.ts';
+import { decodeBase64, decodeHex, encodeBase64, encodeHex } from './hex.ts';
 
 const FORMAT = { name: 'ThimbleError', code: 'FORMAT' };
 
@@ -35,4 +35,13 @@ for (const [why, text] of [
 
 test('decodeBase64() refuses many equals signs in linear time', () => {
   assert.throws(() => decodeBase64(`${'='.repeat(400_000)}A`), FORMAT);
+});
+
+test('encodeBase64() writes what Buffer writes', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), (bytes) => {
+      assert.equal(encodeBase64(bytes), Buffer.from(bytes).toString('base64'));
+      assert.deepEqual(decodeBase64(encodeBase64(bytes)), bytes);
+    }),
+  );
 });

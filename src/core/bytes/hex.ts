@@ -26,6 +26,16 @@ export function decodeHex(text: string): Bytes {
 
 const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 
+/** RFC 4648 base64, with padding. */
+export function encodeBase64(bytes: Bytes): string {
+  let text = '';
+  for (let at = 0; at < bytes.length; at += 3) {
+    const bits = (bytes[at]! << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0);
+    for (let i = 0; i < 4; i++) text += at + i > bytes.length ? '=' : BASE64[(bits >> (18 - 6 * i)) & 63]!;
+  }
+  return text;
+}
+
 /** Decodes RFC 4648 base64, ignoring white space. Throws FORMAT on anything else. */
 export function decodeBase64(text: string): Bytes {
   const padded = text.replace(/\s+/g, '');

@@ -8,7 +8,7 @@ import { HttpClient } from '../../../src/client/network/http-client.ts';
 import { parseHttpUrl } from '../../../src/client/network/url.ts';
 import { SnapshotVfs } from '../../../src/client/snapshot-vfs.ts';
 import { parseBlacklists } from '../../../src/core/blacklist.ts';
-import { type Bytes, byteStringOf, bytesOf } from '../../../src/core/bytes/byte-string.ts';
+import { type ByteString, type Bytes, byteStringOf, bytesOf } from '../../../src/core/bytes/byte-string.ts';
 import { decodeBase64, decodeHex } from '../../../src/core/bytes/hex.ts';
 import { parseUnsigned } from '../../../src/core/bytes/integer.ts';
 import { decodeUtf8, displayBytes } from '../../../src/core/bytes/utf8.ts';
@@ -135,7 +135,7 @@ function vfsOf(catalog: Bytes): SnapshotVfs {
   const cache = { read: () => 1 };
   const vfs = new SnapshotVfs({ hashing: nodeHashing, cache, variable: () => undefined });
   const reader = CatalogReader.open(catalog);
-  vfs.attach({ node: undefined, hash: samples.HASH as ContentHash, reader });
+  vfs.catalogs.attach({ mountpoint: '' as ByteString, hash: samples.HASH as ContentHash, reader });
   return vfs;
 }
 

@@ -1,0 +1,175 @@
+/**
+ * The connections to one host. Requests for somebody who waits have all of them; those in the background have a few of their
+ * own on top, so that nobody ever waits for these.
+ */
+
+import type { CancelSignal } from '../../core/cancellation.ts';
+import { ThimbleError } from '../../core/errors.ts';
+import type { Clock, Sockets, SocketTarget } from '../../core/ports.ts';
+import { Channel } from './http-channel.ts';
+
+export interface HostOptions {
+  /** Connections to one host at a time; further requests wait for one to be free. */
+  readonly maxConnectionsPerHost: number;
+  /** Idle connections are closed after this; servers do so too, and sooner or later one meets the other. */
+  readonly idleTimeoutMs: number;
+}
+
+/** Background requests have one connection for every so many of the others. */
+const FOREGROUND_SHARE = 4;
+
+interface Waiter {
+  /** Gets a connection, or nothing but the permission to open one. */
+  readonly take: (channel: Channel | undefined) => void;
+}
+
+/** Requests of one urgency. */
+export class Lane {
+  readonly limit: number;
+  busy = 0;
+  readonly waiting: Waiter[] = [];
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  get isFull(): boolean {
+    return this.busy >= this.limit;
+  }
+}
+
+export interface Wanted {
+  readonly deadlineMs: number;
+  readonly connectTimeoutMs: number;
+  readonly background: boolean;
+  readonly signal: CancelSignal | undefined;
+}
+
+export class Host {
+  readonly #sockets: Sockets;
+  readonly #clock: Clock;
+  readonly #target: SocketTarget;
+  readonly #options: HostOptions;
+  readonly #idle: { channel: Channel; sinceMs: number }[] = [];
+  readonly #foreground: Lane;
+  readonly #background: Lane;
+  #closed = false;
+
+  constructor(sockets: Sockets, clock: Clock, target: SocketTarget, options: HostOptions) {
+    this.#sockets = sockets;
+    this.#clock = clock;
+    this.#target = target;
+    this.#options = options;
+    this.#foreground = new Lane(options.maxConnectionsPerHost);
+    this.#background = new Lane(Math.ceil(options.maxConnectionsPerHost / FOREGROUND_SHARE));
+  }
+
+  /** A connection for one request. Throws NETWORK, CANCELLED. */
+  async acquire(wanted: Wanted): Promise<Channel> {
+    const lane = wanted.background ? this.#background : this.#foreground;
+    for (;;) {
+      if (!lane.isFull) {
+        lane.busy++;
+        const idle = this.#takeIdle();
+        if (idle === undefined) return this.#connect(lane, wanted);
+        idle.lane = lane;
+        return idle;
+      }
+      const channel = await this.#wait(lane, wanted);
+      if (channel !== undefined) return channel;
+    }
+  }
+
+  /** A connection is free. */
+  release(channel: Channel): void {
+    this.#leave(channel);
+    const lane = this.#nextLane();
+    if (lane !== undefined) {
+      channel.lane = lane;
+      lane.busy++;
+      lane.waiting.shift()!.take(channel);
+    } else if (this.#closed || this.#idle.length >= this.#options.maxConnectionsPerHost) channel.close();
+    else this.#idle.push({ channel, sinceMs: this.#clock.monotonicMs() });
+  }
+
+  /** A connection is gone: whoever waits may open another. */
+  dropped(channel: Channel): void {
+    if (this.#leave(channel)) this.#nextLane()?.waiting.shift()?.take(undefined);
+  }
+
+  /** Closes connections that nobody uses: where one has died without a word, the others mostly have too. */
+  dropIdle(): void {
+    for (const { channel } of this.#idle.splice(0)) channel.close();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.dropIdle();
+  }
+
+  #leave(channel: Channel): boolean {
+    const { lane } = channel;
+    if (lane === undefined) return false;
+    lane.busy--;
+    channel.lane = undefined;
+    return true;
+  }
+
+  /** Whose turn it is. */
+  #nextLane(): Lane | undefined {
+    if (this.#foreground.waiting.length > 0 && !this.#foreground.isFull) return this.#foreground;
+    return this.#background.waiting.length > 0 && !this.#background.isFull ? this.#background : undefined;
+  }
+
+  #takeIdle(): Channel | undefined {
+    const now = this.#clock.monotonicMs();
+    for (let entry = this.#idle.pop(); entry !== undefined; entry = this.#idle.pop()) {
+      if (now - entry.sinceMs < this.#options.idleTimeoutMs) return entry.channel;
+      entry.channel.close();
+    }
+    return undefined;
+  }
+
+  async #connect(lane: Lane, { deadlineMs, connectTimeoutMs }: Wanted): Promise<Channel> {
+    const timeoutMs = Math.min(connectTimeoutMs, deadlineMs - this.#clock.monotonicMs());
+    try {
+      if (timeoutMs <= 0)
+        throw new ThimbleError('NETWORK', `Cannot connect to ${this.#target.host}: out of time`);
+      const connection = await this.#sockets.connect(this.#target, timeoutMs);
+      return new Channel(connection, this.#clock, this, lane);
+    } catch (error) {
+      lane.busy--;
+      this.#nextLane()?.waiting.shift()?.take(undefined);
+      throw error;
+    }
+  }
+
+  #wait(lane: Lane, { deadlineMs, signal }: Wanted): Promise<Channel | undefined> {
+    return new Promise((resolve, reject) => {
+      let forgetSignal: (() => void) | undefined;
+      const end = () => {
+        cancelTimer();
+        forgetSignal?.();
+      };
+      const giveUp = (error: ThimbleError) => {
+        end();
+        lane.waiting.splice(lane.waiting.indexOf(waiter), 1);
+        reject(error);
+      };
+      const waiter: Waiter = {
+        take: (channel) => {
+          end();
+          resolve(channel);
+        },
+      };
+      lane.waiting.push(waiter);
+      const { host } = this.#target;
+      const cancelTimer = this.#clock.after(deadlineMs - this.#clock.monotonicMs(), () =>
+        giveUp(new ThimbleError('NETWORK', `Cannot connect to ${host}: all connections are busy`)),
+      );
+      forgetSignal = signal?.onCancel(() =>
+        giveUp(new ThimbleError('CANCELLED', `Cannot connect to ${host}: the request was cancelled`)),
+      );
+    });
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * The thread that streams a profile: HTTP, hashes and inflating of much data at once must not stall the thread that fetches
+ * for readers. Verified contents go to that thread, which owns the cache.
+ */
+
+import { readlinkSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { basename } from 'node:path';
+import type { MessagePort } from 'node:worker_threads';
+import { ProfileStream, type ProfileStreamCounters } from '../client/profile/profile-stream.ts';
+import { messageOf } from '../core/errors.ts';
+import { silentLog } from '../core/ports.ts';
+import type { Pack } from '../core/profile-index.ts';
+import type { PlacedObject } from '../core/profile-table.ts';
+import { nodeHashing } from '../node/hashing.ts';
+import { nodeInflating } from '../node/inflating.ts';
+import { type AccessOptions, openRepository, type RepositoryAddress } from '../node/repository-access.ts';
+
+export interface ProfileWorkerData {
+  readonly role: 'profile-worker';
+  readonly address: RepositoryAddress;
+  readonly access: NetworkOptions;
+  readonly places: readonly PlacedObject[];
+  readonly packs: readonly Pack[];
+  /** One byte for each place; both threads cross out. */
+  readonly wanted: Uint8Array;
+}
+
+/** What of the options is about the network; plain data. */
+export type NetworkOptions = Omit<
+  AccessOptions,
+  'cache' | 'cacheFolder' | 'cacheLimitBytes' | 'cacheSettings' | 'log' | 'sockets'
+>;
+
+/** From the worker: an object; or the end, with what ended it too early. */
+export type ProfileMessage =
+  | { readonly index: number; readonly content: Uint8Array; readonly counters: ProfileStreamCounters }
+  | { readonly failure: string | undefined; readonly counters: ProfileStreamCounters };
+
+/** Contents that the other thread has not put away yet. */
+const MAX_UNDER_WAY_BYTES = 32 * 1024 * 1024;
+/** Readers come first, also for the processor. */
+const NICE = 5;
+
+/** Runs until the profile is here, or cannot be had. The other thread answers each object with its length. */
+export async function runProfileWorker(data: ProfileWorkerData, main: MessagePort): Promise<void> {
+  makeNice();
+  let underWayBytes = 0;
+  let makeRoom = () => {};
+  main.on('message', (putAwayBytes: number) => {
+    underWayBytes -= putAwayBytes;
+    makeRoom();
+  });
+  const access = openRepository(data.address, {
+    ...data.access,
+    cacheFolder: undefined,
+    cacheLimitBytes: 0,
+    log: silentLog,
+  });
+  const stream = new ProfileStream({
+    servers: access.servers,
+    hashing: nodeHashing,
+    inflating: nodeInflating,
+    places: data.places,
+    packs: data.packs,
+    wanted: data.wanted,
+    deliver: async (index, content) => {
+      underWayBytes += content.length;
+      const own = ownBuffer(content);
+      main.postMessage({ index, content: own, counters: stream.counters }, [own.buffer as ArrayBuffer]);
+      while (underWayBytes > MAX_UNDER_WAY_BYTES) {
+        await new Promise<void>((resolve) => {
+          makeRoom = resolve;
+        });
+      }
+    },
+  });
+  let failure: string | undefined;
+  try {
+    await stream.run();
+  } catch (error) {
+    failure = messageOf(error);
+  }
+  main.postMessage({ failure, counters: stream.counters } satisfies ProfileMessage);
+  access.close();
+  main.close();
+}
+
+/** A buffer that can go to another thread without a copy: small ones are parts of a pool. */
+function ownBuffer(content: Uint8Array): Uint8Array {
+  const isOwn = content.byteLength === content.buffer.byteLength && content.buffer instanceof ArrayBuffer;
+  return isOwn ? content : new Uint8Array(content);
+}
+
+/** On Linux the priority of a thread is its own. */
+function makeNice(): void {
+  try {
+    setPriority(Number(basename(readlinkSync('/proc/thread-self'))), NICE);
+  } catch {
+    // Without /proc it competes as any other thread.
+  }
+}

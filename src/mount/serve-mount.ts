@@ -1,0 +1,272 @@
+/**
+ * The process that serves one mount, from its settings to the last request. Read `serveMount` from top to bottom: access to the
+ * repository, the mounted snapshot on its FUSE descriptor, then what can wait until the mount is ready.
+ */
+
+import { rmSync, writeFileSync } from 'node:fs';
+import type { Selection } from '../client/repository.ts';
+import { NO_MEMORY, type RevisionLimits } from '../client/revision-memory.ts';
+import { Updates } from '../client/updates.ts';
+import type { UpdateSettings } from '../config/client-settings.ts';
+import { messageOf, ThimbleError } from '../core/errors.ts';
+import type { Log } from '../core/ports.ts';
+import type { MagicXattrs } from '../fuse/session.ts';
+import { nodeClock, nodeRandom } from '../node/clock.ts';
+import { findMount, unmountFuse } from '../node/fuse-mount.ts';
+import type { ProcessLog } from '../node/log.ts';
+import {
+  type AccessOptions,
+  openRepository,
+  type RepositoryAccess,
+  type RepositoryAddress,
+} from '../node/repository-access.ts';
+import { RevisionFile, revisionFolder } from '../node/revision-file.ts';
+import type { CompletionPart } from './completion-part.ts';
+import type { ControlServer } from './control-server.ts';
+import { MountXattrs } from './magic-xattrs.ts';
+import { MountJournal } from './mount-journal.ts';
+import { mountValuesOf } from './mount-values.ts';
+import type { ProfileFeed } from './profile-feed.ts';
+import {
+  mountSnapshot,
+  type SnapshotMount,
+  type SnapshotMountOptions,
+  takeOverSnapshot,
+} from './snapshot-mount.ts';
+import { type ServerPlace, STATE_FILES } from './state-folder.ts';
+
+export interface MountSettings {
+  readonly address: RepositoryAddress;
+  readonly selection: Selection;
+  readonly updates: UpdateSettings;
+  /** The profile to stream ahead. */
+  readonly profile: string | undefined;
+  readonly access: Omit<AccessOptions, 'log'>;
+  readonly mount: Omit<SnapshotMountOptions, 'log' | 'journal' | 'fd' | 'cacheFolder' | 'magicXattrs'>;
+  /** Where LISTXATTR tells of attributes that no catalog has. */
+  readonly xattrsListed: MagicXattrs['listed'];
+  readonly log: ProcessLog;
+  /** Where that log goes, if it is a file. */
+  readonly logFile: string | undefined;
+}
+
+/**
+ * Mounts, or goes on with what is mounted, and serves until somebody unmounts. `onReady` is called when the mount is there for all
+ * to see. Throws as `openRepository`, `mountSnapshot` and `takeOverSnapshot` do.
+ */
+export async function serveMount(
+  settings: MountSettings,
+  place: ServerPlace,
+  onReady: (mount: SnapshotMount, isTakenOver: boolean) => void,
+): Promise<void> {
+  const { log } = settings;
+  const { mountpoint } = settings.mount;
+  const journal = MountJournal.open(place.stateFolder);
+  const isTakenOver = journal.isBegun;
+  const access = openRepository(settings.address, { ...settings.access, limits: limitsOf(settings), log });
+  // Nothing may keep a file system busy, or hang together with one.
+  process.chdir(place.stateFolder);
+  if (!place.isSupervised) writeFileSync(STATE_FILES.pid, `${process.pid}\n`);
+  endAtCrash(log);
+
+  const profile = await startProfile(settings, access);
+  let updates: RunningUpdates | undefined;
+  const mount = await openMount(settings, place, journal, access, () => updates);
+  handleSignals(mountpoint, place, access, log);
+  writeFileSync(STATE_FILES.served, `${process.pid}\n`);
+  onReady(mount, isTakenOver);
+  log.info(isTakenOver ? 'mount taken over' : 'mounted', { mountpoint, ...mount.mounted.snapshot });
+
+  updates = await startUpdates(settings, access, mount);
+  const completion = await completionOf(settings, access, mount);
+  const control = await startControlOf(settings, access, mount, { profile, completion }, updates);
+  await mount.server.closed;
+  completion.stop();
+  updates?.stop();
+  profile?.cancel();
+  control?.close();
+  access.close();
+  log.info('unmounted', { mountpoint, ...mount.server.statistics() });
+  log.flush();
+  if (!place.isSupervised) rmSync(place.stateFolder, { recursive: true, force: true });
+}
+
+/** What a mount does beside answering. */
+interface BackgroundParts {
+  readonly profile: ProfileFeed | undefined;
+  readonly completion: CompletionPart;
+}
+
+async function completionOf(
+  { mount: { mountpoint }, log }: MountSettings,
+  access: RepositoryAccess,
+  { mounted }: SnapshotMount,
+): Promise<CompletionPart> {
+  const { CompletionPart } = await import('./completion-part.ts');
+  return new CompletionPart({ mountpoint, access, mounted: () => mounted, log });
+}
+
+/** Not before the mount is ready: nobody waits for what only watches it. */
+async function startControlOf(
+  { address, selection, access: { cacheFolder }, mount: { mountpoint }, log, logFile }: MountSettings,
+  access: RepositoryAccess,
+  { mounted, server }: SnapshotMount,
+  { profile, completion }: BackgroundParts,
+  updates: RunningUpdates | undefined,
+): Promise<ControlServer | undefined> {
+  const { ProfileRecorder } = await import('./profile-recorder.ts');
+  const { objects } = access;
+  const recorder = new ProfileRecorder({ fqrn: address.fqrn, objects, mounted: () => mounted, server });
+  const { startControl } = await import('./control.ts');
+  return startControl({
+    address,
+    mountpoint,
+    access,
+    mounted: () => mounted,
+    isPinned: isPinned(selection),
+    kernel: server,
+    log,
+    cacheFolder,
+    logFile,
+    updates,
+    parts: { recorder, completion, ...(profile === undefined ? {} : { profile }) },
+    routes: [...recorder.routes, ...completion.routes],
+  });
+}
+
+/** What keeps the mount from showing an older revision than this machine has seen. */
+function limitsOf({ address, updates, log }: MountSettings): RevisionLimits {
+  const { allowOlder, minimumRevision } = updates;
+  const memory = allowOlder
+    ? NO_MEMORY
+    : RevisionFile.of(revisionFolder(), address.fqrn, address.keyFiles, log);
+  return { memory, minimumRevision };
+}
+
+type RunningUpdates = Pick<Updates, 'checkNow' | 'status' | 'stop'>;
+
+/** Of a mount that follows its repository. What a dead process may not have told the kernel is told first. */
+async function startUpdates(
+  { updates: settings, selection, log }: MountSettings,
+  { repository, servers }: RepositoryAccess,
+  { mounted, server, untold }: SnapshotMount,
+): Promise<RunningUpdates | undefined> {
+  if (isPinned(selection) || !settings.follow) return undefined;
+  const { tellKernel } = await import('./tell-kernel.ts');
+  const { Push } = await import('./push.ts');
+  if (untold !== undefined) await tellKernel(server, mounted, untold);
+  const push = settings.push ? new Push(servers) : undefined;
+  const updates = new Updates(
+    mounted,
+    repository,
+    (changes) => tellKernel(server, mounted, changes),
+    { clock: nodeClock, random: nodeRandom, log },
+    {
+      ...(settings.maxTtlSeconds > 0 ? { maxTtlSeconds: settings.maxTtlSeconds } : {}),
+      waitForNews: push?.waitForNews,
+    },
+  );
+  updates.start();
+  return {
+    checkNow: () => updates.checkNow(),
+    status: () => updates.status(),
+    stop: () => {
+      updates.stop();
+      push?.close();
+    },
+  };
+}
+
+/** While the mount is made: what it streams is wanted by the first reads. */
+async function startProfile(
+  { profile, address, access: network, mount: { workerFile }, log }: MountSettings,
+  access: RepositoryAccess,
+): Promise<ProfileFeed | undefined> {
+  if (profile === undefined) return undefined;
+  const { ProfileFeed } = await import('./profile-feed.ts');
+  const limitBytes = network.cacheLimitBytes / 2;
+  return new ProfileFeed({ name: profile, workerFile, access, address, network, limitBytes, log });
+}
+
+async function openMount(
+  settings: MountSettings,
+  { fd, failsLostRequests }: ServerPlace,
+  journal: MountJournal,
+  access: RepositoryAccess,
+  updates: () => RunningUpdates | undefined,
+): Promise<SnapshotMount> {
+  const { cacheFolder } = settings.access;
+  let mount: SnapshotMount | undefined;
+  const magicXattrs = magicXattrsOf(settings, access, () => mount, updates);
+  const options = { ...settings.mount, cacheFolder, magicXattrs, log: settings.log, journal, fd };
+  if (!journal.isBegun) mount = await mountSnapshot(access, settings.selection, options);
+  else if (fd === undefined)
+    throw new ThimbleError('INTERNAL', 'Cannot take over a mount without its descriptor');
+  else mount = await takeOverSnapshot(access, { ...options, fd, journal, failsLostRequests });
+  return mount;
+}
+
+function magicXattrsOf(
+  { address, selection, xattrsListed, log }: MountSettings,
+  access: RepositoryAccess,
+  mount: () => SnapshotMount | undefined,
+  updates: () => RunningUpdates | undefined,
+): MagicXattrs {
+  const mountValues = mountValuesOf({
+    address,
+    access,
+    log,
+    isPinned: isPinned(selection),
+    mounted: () => mount()?.mounted,
+    server: () => mount()?.server,
+    updates: () => updates()?.status(),
+  });
+  const [externalServer] = address.externalServers ?? [];
+  return new MountXattrs({
+    vfs: () => mount()?.mounted.vfs,
+    listed: xattrsListed,
+    mountValues,
+    externalServer,
+  });
+}
+
+function isPinned({ tag, dateSeconds, rootHash }: Selection): boolean {
+  return tag !== undefined || dateSeconds !== undefined || rootHash !== undefined;
+}
+
+/**
+ * The thread that answers the kernel sits in read(2), and no exit would wait for less than the unmount: only SIGKILL ends it at once.
+ * With a supervisor the next process goes on.
+ */
+function endAtCrash(log: Log): void {
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.on(event, (error: unknown) => {
+      log.error('the server failed', { error: error instanceof Error ? error.stack : String(error) });
+      process.kill(process.pid, 'SIGKILL');
+    });
+  }
+}
+
+/** The mount outlives the terminal. Who wants it to end tells the supervisor, which unmounts; without one it is done here. */
+function handleSignals(mountpoint: string, place: ServerPlace, access: RepositoryAccess, log: Log): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (place.isSupervised) log.info('signal left to the supervisor', { signal });
+      else unmountForSignal(mountpoint, log);
+    });
+  }
+  process.on('SIGHUP', () => {
+    if (!place.isSupervised) return;
+    log.info('making room for the next server', { mountpoint });
+    access.close();
+    process.kill(process.pid, 'SIGKILL');
+  });
+}
+
+function unmountForSignal(mountpoint: string, log: Log): void {
+  try {
+    if (findMount(mountpoint) !== undefined) unmountFuse(mountpoint);
+  } catch (error) {
+    log.error('cannot unmount', { mountpoint, error: messageOf(error) });
+  }
+}
