@@ -156,7 +156,11 @@ class ClientBench {
   }
 
   #thimble(args: readonly string[]): string {
-    const env = { ...process.env, THIMBLE_STATE: join(this.#folder, 'state') };
+    const env = {
+      ...process.env,
+      THIMBLE_STATE: join(this.#folder, 'state'),
+      THIMBLE_DATA: join(this.#folder, 'data'),
+    };
     const result = spawnSync(launcher, ['--config', join(this.#folder, 'config'), ...args], {
       encoding: 'utf8',
       env,

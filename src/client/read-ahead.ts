@@ -148,7 +148,7 @@ export class ReadAhead {
   /** Whoever has read one directory to its end goes on with the next in the same way. */
   #newReader(node: NodeId): DirectoryReader {
     const [former] = this.#directories;
-    const goesOn = former !== undefined && former.ahead.length === 0 && former.run >= FILES_IN_A_ROW;
+    const goesOn = former !== undefined && isAtEnd(former) && former.run >= FILES_IN_A_ROW;
     const ahead = this.#vfs.filesBehind(node, LOOKED_AHEAD);
     return { run: goesOn ? former.run : 1, window: goesOn ? former.window : FIRST_FILES, ahead, fetched: [] };
   }
@@ -224,6 +224,11 @@ export class ReadAhead {
       this.#counters.catalogs++;
     }
   }
+}
+
+/** What is left of its directory has been fetched: reading it was not seen here. */
+function isAtEnd({ ahead, fetched }: DirectoryReader): boolean {
+  return ahead.length < LOOKED_AHEAD && fetched.length >= ahead.length;
 }
 
 /** Whoever needs it asks again, and is told what is wrong. */

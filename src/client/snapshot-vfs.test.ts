@@ -302,6 +302,7 @@ test('read() says which object it needs, and reads when it is here', async () =>
   assert.deepEqual(
     { ...answer.need, hash: undefined },
     {
+      place: { node, chunk: 0 },
       kind: 'object',
       hash: undefined,
       type: '',
@@ -379,11 +380,15 @@ test('read() needs nothing to read nothing', async () => {
   }
 });
 
-test('read() refuses cached content that is shorter than the catalog says', async () => {
-  const vfs = new SnapshotVfs({ hashing: nodeHashing, cache: { read: (_, __, length) => length - 1 } });
+test('read() discards cached content that is shorter than the catalog says, and asks for it again', async () => {
+  const discarded: string[] = [];
+  const cache = { read: (_: unknown, __: number, length: number) => length - 1, discard: (id: string) => void discarded.push(id) };
+  const vfs = new SnapshotVfs({ hashing: nodeHashing, cache });
   vfs.catalogs.attach({ mountpoint: ROOT, hash: rootHash, reader: await catalogOf(rootHash) });
   const { node } = vfs.lookup(ROOT_NODE, Buffer.from('a.txt')) as Attributes;
-  assert.throws(() => vfs.read(node, 0, 5, Buffer.alloc(5), 0), { code: 'INTEGRITY' });
+  const answer = vfs.read(node, 0, 5, Buffer.alloc(5), 0);
+  assert.ok(answer instanceof NotYet && answer.need.kind === 'object');
+  assert.deepEqual(discarded, [answer.need.hash]);
 });
 
 test('read() refuses what is no regular file', async () => {

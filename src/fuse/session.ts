@@ -33,6 +33,7 @@ export const REQUEST_BUFFER_BYTES = 64 * 1024;
 export const OPCODES_COUNTED = 64;
 export const REPLY_BUFFER_BYTES = abi.FuseOutHeader.size + MAX_READ_BYTES;
 
+const MAX_NAME_BYTES = 255;
 const MAX_TARGET_BYTES = PAGE_BYTES - 1;
 const IN_HEADER = abi.FuseInHeader.size;
 const OUT_HEADER = abi.FuseOutHeader.size;
@@ -184,6 +185,8 @@ export class FuseSession {
   }
 
   lookup(body: number, end: number): number {
+    // The kernel lets longer ones through.
+    if (end - 1 - body > MAX_NAME_BYTES) return this.#fail(errno.ENAMETOOLONG);
     const found = this.#vfs.lookup(this.#node, this.#request.subarray(body, end - 1));
     if (found instanceof NotYet) return this.#later(found);
     if (found === undefined) {
@@ -300,7 +303,7 @@ export class FuseSession {
       files: BigInt(files),
       bsize: blockSizeBytes,
       frsize: blockSizeBytes,
-      namelen: 255,
+      namelen: MAX_NAME_BYTES,
     });
     this.#reply.set(reply, OUT_HEADER);
     return this.#ok(reply.length);

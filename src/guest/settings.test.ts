@@ -35,6 +35,7 @@ describe('mergeSettings()', () => {
     proxies: ['http://proxy.example.org:3128'],
     tag: undefined,
     rootHash: undefined,
+    profile: undefined,
     formatDevice: undefined,
     withoutDisk: false,
     rescue: false,
@@ -65,6 +66,7 @@ describe('mergeSettings()', () => {
     ['thimble.proxy=', { proxies: [] }],
     ['thimble.tag=v1.2', { tag: 'v1.2' }],
     [`thimble.root_hash=${HASH}-shake128`, { rootHash: `${HASH}-shake128` }],
+    ['thimble.profile=boot', { profile: 'boot' }],
     ['thimble.format=/dev/vdb', { formatDevice: '/dev/vdb' }],
     ['thimble.nodisk', { withoutDisk: true }],
     ['thimble.rescue', { rescue: true }],
@@ -166,12 +168,13 @@ describe('mergeSettings()', () => {
 
 describe('parseImageSettings()', () => {
   test('parseImageSettings() reads what an image holds', () => {
-    const full = { ...IMAGE, tag: 'v1', rootHash: HASH };
+    const full = { ...IMAGE, tag: 'v1', rootHash: HASH, profile: 'boot' };
     assert.deepEqual(parseImageSettings(JSON.stringify(full)), full);
     assert.deepEqual(parseImageSettings(JSON.stringify(IMAGE)), {
       ...IMAGE,
       tag: undefined,
       rootHash: undefined,
+      profile: undefined,
     });
   });
 
@@ -185,6 +188,7 @@ describe('parseImageSettings()', () => {
     ['servers that are no texts', JSON.stringify({ ...IMAGE, servers: [1] })],
     ['one proxy for a list', JSON.stringify({ ...IMAGE, proxies: 'http://p' })],
     ['a tag that is a number', JSON.stringify({ ...IMAGE, tag: 1 })],
+    ['a profile that is a list', JSON.stringify({ ...IMAGE, profile: [] })],
     ['a root hash that is null', JSON.stringify({ ...IMAGE, rootHash: null })],
   ];
   for (const [what, text] of damaged) {

@@ -1,17 +1,22 @@
 /** Talks to the control socket of a mount. */
 
 import { request as httpRequest } from 'node:http';
-import { type ErrorCode, ThimbleError } from '../core/errors.ts';
+import { dirname } from 'node:path';
+import { type ErrorCode, errorCodeOf, ThimbleError } from '../core/errors.ts';
 import type { ControlRoute } from './control-route.ts';
+import { ownerOf } from './state-folder.ts';
 
 export interface ControlCall {
   readonly method: ControlRoute['method'];
+  /** With the query. */
   readonly path: string;
   readonly body?: Readonly<Record<string, unknown>>;
   /** The whole answer has to be here after this. */
   readonly timeoutMs: number;
 }
 
+const RETRY_MS = 50;
+const READY_WAIT_MS = 1000;
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 
 /**
@@ -19,7 +24,7 @@ const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
  * time, USAGE where one may not ask.
  */
 export async function callControl(socketPath: string, call: ControlCall): Promise<string> {
-  const { status, text } = await exchange(socketPath, call);
+  const { status, text } = await exchangeWhenReady(socketPath, call);
   if (status === 200) return text;
   throw relayed(text, status);
 }
@@ -27,6 +32,22 @@ export async function callControl(socketPath: string, call: ControlCall): Promis
 /** The same for JSON. */
 export async function callControlJson<T>(socketPath: string, call: ControlCall): Promise<T> {
   return JSON.parse(await callControl(socketPath, call)) as T;
+}
+
+/** A mount that has just become ready, or that another process has just taken over, listens a moment later. */
+async function exchangeWhenReady(
+  socketPath: string,
+  call: ControlCall,
+): Promise<{ status: number; text: string }> {
+  for (let waitedMs = 0; ; waitedMs += RETRY_MS) {
+    try {
+      return await exchange(socketPath, call);
+    } catch (error) {
+      const mayCome = errorCodeOf(error) === 'NOT_FOUND' && ownerOf(dirname(socketPath)) !== undefined;
+      if (!mayCome || waitedMs >= READY_WAIT_MS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
 }
 
 async function exchange(

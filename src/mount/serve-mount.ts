@@ -71,7 +71,12 @@ export async function serveMount(
 
   const profile = await startProfile(settings, access);
   let updates: RunningUpdates | undefined;
-  const mount = await openMount(settings, place, journal, access, () => updates);
+  const mount = await openMount(settings, place, journal, access, () => updates).catch((error: unknown) => {
+    // Connections that stay open would keep this process.
+    profile?.cancel();
+    access.close();
+    throw error;
+  });
   handleSignals(mountpoint, place, access, log);
   writeFileSync(STATE_FILES.served, `${process.pid}\n`);
   onReady(mount, isTakenOver);

@@ -122,24 +122,19 @@ function noMount(folder: string, mounts: readonly FoundMount[]): ThimbleError {
 async function reportMount(mount: FoundMount): Promise<MountReport> {
   const { mountpoint, fqrn, deviceMinor } = mount;
   const folder = stateFolderOf(mountpoint);
+  const call = { method: 'GET', path: '/status', timeoutMs: ANSWER_TIMEOUT_MS } as const;
+  const asked = callControlJson<MountStatus>(join(folder, STATE_FILES.control), call);
+  const status = await asked.catch((error: unknown) => ({ error }));
+  // Afterwards: a process that has just begun writes it before it listens.
   const server = readServerRecord(folder);
   const waits = kernelWaits(deviceMinor);
-  const known = {
+  return {
     mountpoint,
     fqrn,
     ...(server === undefined ? {} : { server }),
     ...(waits === undefined ? {} : { kernelWaits: waits }),
+    ...('error' in status ? silenceOf(status.error, server) : { state: 'alive', status }),
   };
-  try {
-    const status = await callControlJson<MountStatus>(join(folder, STATE_FILES.control), {
-      method: 'GET',
-      path: '/status',
-      timeoutMs: ANSWER_TIMEOUT_MS,
-    });
-    return { ...known, state: 'alive', status };
-  } catch (error) {
-    return { ...known, ...silenceOf(error, server) };
-  }
 }
 
 /** Why a mount gives no answer. */

@@ -6,6 +6,7 @@
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { CacheId } from '../client/cache.ts';
 import type { CatalogFile, MountedSnapshot } from '../client/mounted-snapshot.ts';
+import type { CatalogReader } from '../core/catalog/catalog-reader.ts';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
 import type { ContentHash } from '../core/content-hash.ts';
@@ -31,6 +32,7 @@ import {
   REPLY_BUFFER_BYTES,
 } from '../fuse/session.ts';
 import { type CacheReaderSettings, readerOf } from './cache/folder-reader.ts';
+import { CatalogShelf, type SharedCatalog } from './catalog-files.ts';
 import { FuseNotifier } from './fuse-notifier.ts';
 import {
   ANSWERS,
@@ -105,6 +107,7 @@ export class FuseServer {
   readonly #options: FuseServerOptions;
   readonly #log: Log;
   readonly #channel = new MessageChannel();
+  readonly #shelf: CatalogShelf;
   readonly #shared = new SharedArrayBuffer(SHARED_BYTES);
   readonly #validSeconds = new Uint32Array(this.#shared, 4 * SHARED_VALID_SECONDS, 1);
   readonly #waiting = new Map<bigint, Waiting>();
@@ -126,6 +129,7 @@ export class FuseServer {
     this.#options = options;
     this.#log = options.log ?? silentLog;
     this.#negotiated = options.negotiated;
+    this.#shelf = new CatalogShelf(options.cacheReader?.folder ?? options.cacheFolder);
     this.setValidSeconds(options.validSeconds);
     this.closed = new Promise((resolve, reject) => {
       this.#resolveClosed = resolve;
@@ -134,11 +138,10 @@ export class FuseServer {
   }
 
   /** To be passed to `MountedSnapshot.open`: shares each catalog with the worker. */
-  readonly onCatalog = (file: CatalogFile): Uint8Array => {
-    const shared = new Uint8Array(new SharedArrayBuffer(file.bytes.length));
-    shared.set(file.bytes);
-    this.#tellWorker({ ...file, bytes: shared });
-    return shared;
+  readonly onCatalog = (file: CatalogFile): CatalogReader => {
+    const { reader, shared } = this.#shelf.put(file);
+    this.#tellWorker(shared);
+    return reader;
   };
 
   /** To be passed to `MountedSnapshot.open`: the worker moves along. */
@@ -279,7 +282,7 @@ export class FuseServer {
     Atomics.store(recordingIn(this.#shared), 0, onTouched === undefined ? 0 : this.#recordings);
   }
 
-  #tellWorker(message: CatalogFile | Move): void {
+  #tellWorker(message: SharedCatalog | Move): void {
     this.#channel.port1.postMessage(message);
     Atomics.add(new Int32Array(this.#shared), SHARED_CATALOGS, 1);
   }

@@ -8,9 +8,7 @@ import { readSync, writeSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
 import { receiveMessageOnPort } from 'node:worker_threads';
 import type { CacheId } from '../client/cache.ts';
-import type { CatalogFile } from '../client/mounted-snapshot.ts';
 import { SnapshotVfs } from '../client/snapshot-vfs.ts';
-import { CatalogReader } from '../core/catalog/catalog-reader.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import type { Need } from '../core/vfs.ts';
 import type { Negotiated } from '../fuse/negotiation.ts';
@@ -26,6 +24,7 @@ import {
 } from '../fuse/session.ts';
 import { type CacheReader, openCacheReader } from './cache/cache-reader.ts';
 import type { CacheReaderSettings } from './cache/folder-reader.ts';
+import { CatalogOpener, type SharedCatalog, WORKER_PAGES_BYTES } from './catalog-files.ts';
 import { nodeHashing } from './hashing.ts';
 
 export interface FuseWorkerData {
@@ -121,6 +120,7 @@ export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
   const statistics = new Float64Array(data.shared);
   const pace = paceIn(data.shared);
   let catalogsSeen = 0;
+  const catalogs = new CatalogOpener(WORKER_PAGES_BYTES);
   let negotiated = data.negotiated;
   const request = Buffer.allocUnsafeSlow(REQUEST_BUFFER_BYTES);
   const reply = Buffer.allocUnsafeSlow(REPLY_BUFFER_BYTES);
@@ -135,9 +135,9 @@ export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
         next !== undefined;
         next = receiveMessageOnPort(data.port)
       ) {
-        const message = next.message as CatalogFile | Move;
+        const message = next.message as SharedCatalog | Move;
         if ('rootCatalog' in message) vfs.moveTo(message.rootCatalog);
-        else vfs.catalogs.attach({ ...message, reader: CatalogReader.open(message.bytes) });
+        else vfs.catalogs.attach({ ...message, reader: catalogs.open(message.content) });
         catalogsSeen++;
       }
       Atomics.store(pace, KNOWS, catalogsSeen);

@@ -59,6 +59,6 @@ test('a damaged file, or one that cannot be written, is told of and stops nobody
   );
 });
 
-test('the folder follows THIMBLE_STATE', () => {
-  assert.equal(revisionFolder({ THIMBLE_STATE: '/x' }), '/x/revisions');
+test('the folder follows THIMBLE_DATA', () => {
+  assert.equal(revisionFolder({ THIMBLE_DATA: '/x' }), '/x/revisions');
 });

@@ -11,10 +11,10 @@ import { nodeHashing } from './hashing.ts';
 import { makeFolder } from './make-folder.ts';
 import { replaceFile } from './replace-file.ts';
 
-/** `THIMBLE_STATE`, `/var/lib/thimble` for root, else the user's state folder. */
+/** `THIMBLE_DATA`, `/var/lib/thimble` for root, else the user's state folder. */
 export function revisionFolder(environment: NodeJS.ProcessEnv = process.env): string {
-  if (environment['THIMBLE_STATE'] !== undefined)
-    return join(resolve(environment['THIMBLE_STATE']), 'revisions');
+  if (environment['THIMBLE_DATA'] !== undefined)
+    return join(resolve(environment['THIMBLE_DATA']), 'revisions');
   if (process.getuid?.() === 0) return '/var/lib/thimble/revisions';
   return join(environment['XDG_STATE_HOME'] ?? join(homedir(), '.local/state'), 'thimble/revisions');
 }

@@ -20,7 +20,7 @@ import { openRepository, type RepositoryAccess } from '../../src/node/repository
 import type { PublishedRepository } from './client-repository.ts';
 
 /** Beyond a promised limit, for timers and a busy machine. */
-export const SLACK_MS = 2_000;
+export const SLACK_MS = 6_000;
 export const CACHE_LIMIT_BYTES = 4 * 1024 * 1024;
 
 /** Short limits of a reader in tests; each is a field of `NetworkSettings`. */
@@ -31,7 +31,7 @@ export interface Limits {
   readonly backoffMaxMs: number;
 }
 
-export const LIMITS: Limits = { deadlineMs: 2_000, timeoutMs: 300, backoffMaxMs: 100 };
+export const LIMITS: Limits = { deadlineMs: 2_500, timeoutMs: 400, backoffMaxMs: 100 };
 
 export interface FaultClientOptions {
   readonly limits?: Partial<Limits>;

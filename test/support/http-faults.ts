@@ -72,7 +72,7 @@ const NOTHING_COMES: Readonly<Record<string, Fault>> = {
   'connection reset': ({ socket }) => void socket.resetAndDestroy(),
   'connection closed without an answer': ({ socket }) => void socket.end(),
   'accepted and never answered': () => {},
-  'header that never ends': ({ socket }) => endlessly(socket, 'HTTP/1.1 200 OK\r\n', 'X-More: of it\r\n'.repeat(50)),
+  'header that never ends': ({ socket }) => endlessly(socket, 'HTTP/1.1 200 OK\r\n', 'X-More: of it\r\n'.repeat(1_000)),
   'interim answers without end': ({ socket }) => endlessly(socket, '', 'HTTP/1.1 102 Processing\r\n\r\n'),
   'header that stops': says('HTTP/1.1 200 OK\r\nContent-'),
   'another protocol': says('220 mail.example.org ESMTP ready\r\n\r\n'),

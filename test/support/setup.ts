@@ -7,11 +7,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-if (process.env['THIMBLE_STATE'] === undefined) {
-  const folder = mkdtempSync(join(tmpdir(), 'thimble-state-'));
-  process.env['THIMBLE_STATE'] = folder;
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-}
+const folder = mkdtempSync(join(tmpdir(), 'thimble-state-'));
+process.env['THIMBLE_STATE'] ??= join(folder, 'run');
+process.env['THIMBLE_DATA'] ??= join(folder, 'data');
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace'] as const) {
   console[method] = (...args: unknown[]) => {

@@ -22,6 +22,9 @@ interface MountCommandOptions extends ClientOptions {
 /** Tells the process that serves where its log goes; without it, to standard error. */
 const LOG_FILE_VARIABLE = 'THIMBLE_LOG_FILE';
 
+/** A supervisor whose server has failed is gone sooner. */
+const RELEASE_MS = 2_000;
+
 const XATTRS_LISTED = { rootonly: 'root', always: 'everywhere', never: 'nowhere' } as const;
 
 interface MountResult {
@@ -86,8 +89,16 @@ async function start(source: string, folder: string, options: MountCommandOption
   } catch (error) {
     // The supervisor removes the folder too; it may be the one of another mount by now.
     if (ownerOf(stateFolder) === process.pid) rmSync(stateFolder, { recursive: true, force: true });
+    // Whoever tries again at once is not in the way of what ends.
+    else await untilReleased(stateFolder);
     throw error;
   }
+}
+
+async function untilReleased(stateFolder: string): Promise<void> {
+  const deadlineMs = performance.now() + RELEASE_MS;
+  while (ownerOf(stateFolder) !== undefined && performance.now() < deadlineMs)
+    await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 /** Serves until somebody unmounts, in a process that `start` has made room for. */
@@ -118,6 +129,7 @@ async function serve(
   } catch (error) {
     tellFailed(error);
     log?.error('cannot serve', { folder, error: messageOf(error) });
+    log?.flush();
     // In the foreground somebody reads why.
     throw error;
   }

@@ -11,6 +11,7 @@ import type { Host, Lane } from './http-host.ts';
 
 const MAX_HEADER_BYTES = 64 * 1024;
 const MAX_CHUNK_LINE_BYTES = 1024;
+const MAX_INTERIM_RESPONSES = 16;
 const TRUNCATED = 'connection closed before the end of the response';
 
 /** How long a response may take. */
@@ -69,7 +70,10 @@ export class Channel {
     this.#connection.write(encodeUtf8(text));
     let head = await this.#readHead();
     // 1xx responses are interim; the real one follows.
-    while (head.status < 200) head = await this.#readHead();
+    for (let interim = 0; head.status < 200; interim++) {
+      if (interim === MAX_INTERIM_RESPONSES) throw brokenResponse('interim responses without end');
+      head = await this.#readHead();
+    }
     return this.#response(head, isHead);
   }
 

@@ -93,7 +93,7 @@ export class HttpSource implements Source {
     const { range, headOnly } = options;
     if (headOnly === true) return this.#probe(path, options);
     const response = await this.#send('GET', path, options);
-    if (response.status === (range === undefined ? 200 : 206)) return response;
+    if (range === undefined ? response.status === 200 : isPart(response, range)) return response;
     return this.#refuse(path, response);
   }
 
@@ -208,6 +208,15 @@ export class HttpSource implements Source {
     if (headers.has('x-squid-error') || /;\s*error=/i.test(headers.get('proxy-status') ?? '')) return true;
     return status < 500 && !OF_SERVER.has(status);
   }
+}
+
+/** Whether it says that it is the part that was asked for, or what there is of it. */
+function isPart({ status, headers }: HttpResponse, { offset, length }: ByteRange): boolean {
+  const range = /^bytes ([0-9]{1,15})-([0-9]{1,15})\/([0-9]{1,15}|\*)$/.exec(headers.get('content-range') ?? '');
+  if (status !== 206 || range === null) return false;
+  const [, first, last, total] = range;
+  const end = Math.min(offset + length, total === '*' ? Number.POSITIVE_INFINITY : Number(total));
+  return Number(first) === offset && Number(last) + 1 === end;
 }
 
 /** Below 500, what a server says itself even behind a proxy; 403 or 407 may be the proxy's opinion of us. */

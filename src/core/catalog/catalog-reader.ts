@@ -9,6 +9,7 @@ import { ThimbleError } from '../errors.ts';
 import type { PathKey } from '../path-key.ts';
 import type { IndexCursor, TableCursor } from '../sqlite/btree.ts';
 import { readTextPairs, SqliteDatabase } from '../sqlite/database.ts';
+import type { PageCache, PageFile } from '../sqlite/pages.ts';
 import type { SqliteRecord } from '../sqlite/record.ts';
 import { type CatalogCounters, COUNTER_NAMES, type CounterName, zeroCounters } from './counters.ts';
 import { type Compression, compressionOfFlags, hashAlgorithmOfFlags } from './flags.ts';
@@ -81,6 +82,11 @@ export class CatalogReader {
 
   static open(file: Bytes): CatalogReader {
     return new CatalogReader(SqliteDatabase.open(file));
+  }
+
+  /** Opens a catalog whose pages are read when they are needed. Throws as `SqliteDatabase.openFile` does, later too. */
+  static openFile(file: PageFile, cache: PageCache): CatalogReader {
+    return new CatalogReader(SqliteDatabase.openFile(file, cache));
   }
 
   /** Points `row` at the entry with this path key; false if there is none. */

@@ -23,6 +23,8 @@ const MAX_DEPTH = 32;
 class Cells {
   readonly pages: PageSource;
   readonly usableBytes: number;
+  /** The row, where its page may have to make room for another while somebody still looks at it. */
+  #row: Bytes = new Uint8Array(0);
 
   constructor(pages: PageSource, reservedBytes: number) {
     this.pages = pages;
@@ -54,7 +56,8 @@ class Cells {
     const usable = this.usableBytes;
     if (size <= usable - 35) {
       if (at + size > pageStart + usable) throw malformed('a cell runs over the end of its page');
-      record.load(this.pages.bytes, at, size);
+      if (this.pages.isStable) record.load(this.pages.bytes, at, size);
+      else this.#loadCopy(record, at, size);
       return;
     }
     const least = Math.floor(((usable - 12) * 32) / 255) - 23;
@@ -73,6 +76,14 @@ class Cells {
       next = word(this.pages.bytes, start);
     }
     record.load(whole, 0, size);
+  }
+
+  #loadCopy(record: SqliteRecord, at: number, size: number): void {
+    if (this.#row.length < size) this.#row = new Uint8Array(Math.max(this.usableBytes, size));
+    const { bytes } = this.pages;
+    const row = this.#row;
+    for (let i = 0; i < size; i++) row[i] = bytes[at + i]!;
+    record.load(row, 0, size);
   }
 }
 

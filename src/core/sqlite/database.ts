@@ -6,7 +6,7 @@
 import type { ByteString, Bytes } from '../bytes/byte-string.ts';
 import { ThimbleError } from '../errors.ts';
 import { IndexCursor, TableCursor } from './btree.ts';
-import { MemoryPages, type PageSource } from './pages.ts';
+import { MemoryPages, type PageCache, type PageFile, type PageSource } from './pages.ts';
 import { malformed } from './record.ts';
 
 const MAGIC = 'SQLite format 3\0';
@@ -37,6 +37,13 @@ export class SqliteDatabase {
   static open(file: Bytes): SqliteDatabase {
     const { pageSize, reservedBytes } = decodeSqliteHeader(file);
     return new SqliteDatabase(new MemoryPages(file, pageSize), reservedBytes);
+  }
+
+  /** Opens a file whose pages are read when they are needed. Throws FORMAT, UNSUPPORTED, and what `file.read` throws. */
+  static openFile(file: PageFile, cache: PageCache): SqliteDatabase {
+    const header = new Uint8Array(HEADER_BYTES);
+    const { pageSize, reservedBytes } = decodeSqliteHeader(header.subarray(0, file.read(0, header, 0, HEADER_BYTES)));
+    return new SqliteDatabase(cache.open(file, pageSize), reservedBytes);
   }
 
   hasTable(name: string): boolean {

@@ -12,13 +12,12 @@ import { ended, FaultClient, type FaultClientOptions, LIMITS, SLACK_MS } from '.
 import { FaultServer } from '../../support/fault-server.ts';
 import { fileScope } from '../../support/file-scope.ts';
 import { type Outcome, type Trouble, TROUBLES } from '../../support/http-faults.ts';
-import { noise } from '../../support/memory-tree.ts';
 import { memoryScratch } from '../../support/scratch.ts';
 import { dir, file } from '../../support/trees.ts';
 
 const SMALL = Buffer.from('what a program wants to read');
 /** Does not fit into what is taken whole: it streams into the cache. */
-const LARGE = Buffer.from(noise(1_200_000));
+const LARGE = Buffer.alloc(1_200_000, 'much of the same, ');
 const INSIDE = Buffer.from('in a nested catalog');
 const CODES: Readonly<Record<Outcome, readonly string[]>> = {
   NETWORK: ['NETWORK'],
@@ -148,14 +147,15 @@ async function whileItIsWaitedFor(t: TestContext, trouble: Trouble, target: Targ
   assert.ok(ms < promised + SLACK_MS, `${target.name}, waited for: ${ms} ms after it was healed`);
 }
 
-describe('fault', { concurrency: 3 }, () => {
+describe('fault', { concurrency: 4 }, () => {
   for (const trouble of TROUBLES) {
     test(trouble.name, async (t) => {
       const scenes = TARGETS.flatMap((target) => {
         const waits = trouble.outcome === 'NETWORK' && /small|nested/.test(target.name);
-        return [alone, besideAGoodOne, ...(waits ? [whileItIsWaitedFor] : [])].map((scene) =>
-          scene(t, trouble, target),
-        );
+        // How long a catalog is nobody knows ahead: too much of it is noticed at the deadline, when nobody else can be asked.
+        const isSeenLate = trouble.outcome === 'endless' && target.name.endsWith('catalog');
+        const all = [alone, ...(isSeenLate ? [] : [besideAGoodOne]), ...(waits ? [whileItIsWaitedFor] : [])];
+        return all.map((scene) => scene(t, trouble, target));
       });
       // All of them have to be over before the test is: they use its servers.
       const failed = (await Promise.allSettled(scenes)).find(({ status }) => status === 'rejected');

@@ -6,6 +6,7 @@
 import { CheckState } from '../../../src/client/check-state.ts';
 import { HttpClient } from '../../../src/client/network/http-client.ts';
 import { parseHttpUrl } from '../../../src/client/network/url.ts';
+import { parseAccessLog, parseRecording } from '../../../src/client/profile/recording.ts';
 import { SnapshotVfs } from '../../../src/client/snapshot-vfs.ts';
 import { parseBlacklists } from '../../../src/core/blacklist.ts';
 import { type ByteString, type Bytes, byteStringOf, bytesOf } from '../../../src/core/bytes/byte-string.ts';
@@ -25,6 +26,8 @@ import { parseManifest } from '../../../src/core/manifest.ts';
 import { NO_PARENT, type PathKey } from '../../../src/core/path-key.ts';
 import { parsePathSpecs } from '../../../src/core/path-spec.ts';
 import type { Clock } from '../../../src/core/ports.ts';
+import { decodeProfileIndex } from '../../../src/core/profile-index.ts';
+import { decodeProfileTable, placeObjects } from '../../../src/core/profile-table.ts';
 import { decodeReflog } from '../../../src/core/reflog.ts';
 import { parseSignedText } from '../../../src/core/signed-text.ts';
 import { SqliteDatabase } from '../../../src/core/sqlite/database.ts';
@@ -293,6 +296,16 @@ export const DECODERS: Readonly<Record<string, Decoder>> = {
   parseManifest: {
     decode: (lines) => parseManifest(nodeHashing, samples.hashed(lines)),
     samples: [samples.MANIFEST],
+  },
+  decodeProfileIndex: { decode: decodeProfileIndex, samples: [samples.PROFILE_INDEX] },
+  decodeProfileTable: {
+    decode: (table) => placeObjects(decodeProfileTable(table), samples.PROFILE_PACKS),
+    samples: [samples.PROFILE_TABLE],
+  },
+  parseRecording: { decode: asText(parseRecording), samples: [samples.RECORDING] },
+  parseAccessLog: {
+    decode: asText((log) => parseAccessLog(log, 'os.example.org')),
+    samples: [samples.ACCESS_LOG],
   },
   verifyEd25519Signature: { decode: verifySecondSignature, samples: [samples.SIGNED_MANIFEST] },
   parseBlacklists: {

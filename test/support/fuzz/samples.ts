@@ -7,6 +7,8 @@ import { ascii, type Bytes, bytesOf, concatBytes } from '../../../src/core/bytes
 import { COUNTER_NAMES } from '../../../src/core/catalog/counters.ts';
 import { type ContentHash, hashBytes } from '../../../src/core/content-hash.ts';
 import { NO_PARENT, type PathKey, pathKeyColumns, pathKeyOf } from '../../../src/core/path-key.ts';
+import { encodeProfileIndex } from '../../../src/core/profile-index.ts';
+import { encodeProfileTable } from '../../../src/core/profile-table.ts';
 import * as abi from '../../../src/fuse/abi.ts';
 import { nodeHashing } from '../../../src/node/hashing.ts';
 import { base256, END, header, member, pax } from '../tar-archive.ts';
@@ -244,4 +246,40 @@ export const PUBLIC_KEY_PEM = text(
 );
 export const ED25519_KEY_PEM = text(
   '-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAz2i6EgfuiONrbL8hIqhYnhEF+qSlRL5E/axu/pvdpT8=\n-----END PUBLIC KEY-----\n',
+);
+
+// ---- profiles ----
+
+const PROFILE_HASH = 'ab'.repeat(20) as ContentHash;
+export const PROFILE_PACKS = [{ hash: PROFILE_HASH, sizeBytes: 30 }];
+export const PROFILE_TABLE = encodeProfileTable(
+  (['', 'C', 'P'] as const).map((type) => ({
+    hash: PROFILE_HASH,
+    type,
+    compression: 'zlib',
+    storedBytes: 10,
+    sizeBytes: 20,
+  })),
+);
+export const PROFILE_INDEX = encodeProfileIndex({
+  profiles: [
+    {
+      name: 'boot',
+      rootCatalog: PROFILE_HASH,
+      revision: 3,
+      createdSeconds: 1_700_000_000,
+      objects: 3,
+      storedBytes: 30,
+      sizeBytes: 60,
+      table: PROFILE_HASH,
+      packs: PROFILE_PACKS,
+    },
+  ],
+  retired: [{ hash: PROFILE_HASH, sinceSeconds: 1_700_000_000 }],
+});
+export const RECORDING = text(
+  `thimble recording 1\nrepository os.example.org\nroot ${PROFILE_HASH}\n${PROFILE_HASH}C\n${PROFILE_HASH}\n`,
+);
+export const ACCESS_LOG = text(
+  `"GET /cvmfs/os.example.org/data/ab/${PROFILE_HASH.slice(2)}C HTTP/1.1" 200\n{"method":"GET","url":"/cvmfs/os.example.org/data/ab/${PROFILE_HASH.slice(2)}","status":200}\n`,
 );
