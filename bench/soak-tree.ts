@@ -20,7 +20,8 @@ const FOLDERS_PER_GROUP = 100;
 const CONTENTS = 50;
 const LARGE_BYTES = 64 * 1024 * 1024;
 
-export const contentOf = (file: number): string => `content ${file % CONTENTS}\n`.repeat(1 + (file % CONTENTS) * 20);
+export const contentOf = (file: number): string =>
+  `content ${file % CONTENTS}\n`.repeat(1 + (file % CONTENTS) * 20);
 export const folderOf = (folder: number): string =>
   `group-${Math.floor(folder / FOLDERS_PER_GROUP)}/folder-${String(folder).padStart(5, '0')}`;
 
@@ -38,11 +39,17 @@ class SoakTree implements Tree {
     yield entry('', S_IFDIR | 0o755);
     yield entry('/large', S_IFREG | 0o644, join(this.#scratch, 'large'), LARGE_BYTES);
     for (let folder = 0; folder < this.#folders; folder++) {
-      if (folder % FOLDERS_PER_GROUP === 0) yield entry(`/group-${folder / FOLDERS_PER_GROUP}`, S_IFDIR | 0o755);
+      if (folder % FOLDERS_PER_GROUP === 0)
+        yield entry(`/group-${folder / FOLDERS_PER_GROUP}`, S_IFDIR | 0o755);
       yield entry(`/${folderOf(folder)}`, S_IFDIR | 0o755);
       for (let file = 0; file < FILES_PER_FOLDER; file++) {
         const path = `/${folderOf(folder)}/file-${file}.txt`;
-        yield entry(path, S_IFREG | 0o644, join(this.#scratch, `small-${file % CONTENTS}`), contentOf(file).length);
+        yield entry(
+          path,
+          S_IFREG | 0o644,
+          join(this.#scratch, `small-${file % CONTENTS}`),
+          contentOf(file).length,
+        );
       }
     }
   }

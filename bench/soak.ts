@@ -56,7 +56,11 @@ export async function runSoak(args: readonly string[]): Promise<void> {
     thimble(scratch, ['mount', 'soak.example.org', mountpoint, '--cache', join(scratch, 'cache')]);
     const listed = list(mountpoint);
     for (let i = 0; i < READERS; i++) readers.push(startReader(mountpoint, folders, i));
-    const samples = await watch(mountpoint, 60_000 * Number(values.minutes), 60_000 * Number(values['kill-minutes']));
+    const samples = await watch(
+      mountpoint,
+      60_000 * Number(values.minutes),
+      60_000 * Number(values['kill-minutes']),
+    );
     const figures = { ...listed, ...(await endReaders(readers)), ...summary(samples) };
     report('soak', machine, figures, bars, values.json);
   } finally {
@@ -67,9 +71,13 @@ export async function runSoak(args: readonly string[]): Promise<void> {
 }
 
 function thimble(scratch: string, args: readonly string[]): void {
-  const { status, stderr } = spawnSync(process.execPath, [MAIN, '--config', join(scratch, 'config'), ...args], {
-    encoding: 'utf8',
-  });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [MAIN, '--config', join(scratch, 'config'), ...args],
+    {
+      encoding: 'utf8',
+    },
+  );
   if (status !== 0) throw new Error(`thimble ${args[0]} ended with ${status}: ${stderr}`);
 }
 
@@ -109,7 +117,9 @@ async function watch(mountpoint: string, durationMs: number, killMs: number): Pr
     killAtMs += killMs;
     process.kill(pid, 'SIGKILL');
     while (serverOf(mountpoint) === pid || serverOf(mountpoint) === 0) await sleep(10);
-    process.stderr.write(`killed; the next server was there after ${(performance.now() - now).toFixed(0)} ms\n`);
+    process.stderr.write(
+      `killed; the next server was there after ${(performance.now() - now).toFixed(0)} ms\n`,
+    );
   }
 }
 
@@ -143,7 +153,9 @@ async function endReaders(readers: readonly ChildProcess[]): Promise<Figures> {
   let reads = 0;
   let readErrors = 0;
   for (const reader of readers) {
-    const output = new Promise<string>((resolve) => reader.stdout!.once('data', (chunk) => resolve(String(chunk))));
+    const output = new Promise<string>((resolve) =>
+      reader.stdout!.once('data', (chunk) => resolve(String(chunk))),
+    );
     reader.kill('SIGTERM');
     const result = JSON.parse(await output) as { reads: number; errors: number };
     reads += result.reads;
@@ -154,7 +166,8 @@ async function endReaders(readers: readonly ChildProcess[]): Promise<Figures> {
 
 /** The slope is that of the process that lived longest, without its first minute. */
 function summary(samples: readonly Sample[]): Figures {
-  const lives = [...Map.groupBy(samples, ({ pid }) => pid).values()];
+  const pids = [...new Set(samples.map(({ pid }) => pid))];
+  const lives = pids.map((one) => samples.filter(({ pid }) => pid === one));
   const longest = lives.reduce((best, life) => (life.length > best.length ? life : best));
   const warm = longest.filter(({ ms }) => ms > longest[0]!.ms + WARM_UP_MS);
   return {

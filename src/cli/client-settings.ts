@@ -4,7 +4,12 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { ClientSettings } from '../config/client-settings.ts';
 import type { GivenSetting } from '../config/layers.ts';
-import { type Configuration, type LoadOptions, readConfiguration, settingsOf } from '../config/load-settings.ts';
+import {
+  type Configuration,
+  type LoadOptions,
+  readConfiguration,
+  settingsOf,
+} from '../config/load-settings.ts';
 import { type MountOptionList, parseMountOptions } from '../config/mount-options.ts';
 import { rowOf, SETTING_NAMES, type SettingName } from '../config/setting-table.ts';
 import { ThimbleError } from '../core/errors.ts';
@@ -25,18 +30,25 @@ export function addClientOptions(command: Command): Command {
     const { flag, kind, meaning } = rowOf(name);
     if (flag === undefined) continue;
     const isList = kind.separator !== undefined;
-    const value = kind.yaml === 'boolean' ? '' : ` <${isList ? singular(kind.placeholder) : kind.placeholder}>`;
+    const value =
+      kind.yaml === 'boolean' ? '' : ` <${isList ? singular(kind.placeholder) : kind.placeholder}>`;
     if (isList) command.option(`--${flag}${value}`, `${meaning}; may be given again`, collect);
     else command.option(`--${flag}${value}`, meaning);
   }
   return command
     .option('-o, --option <list>', 'options of mount(8), and any setting by its name', collect)
-    .option('--cvmfs-config <path>', 'configuration of CernVM-FS: a folder, files, or none (default: /etc/cvmfs)');
+    .option(
+      '--cvmfs-config <path>',
+      'configuration of CernVM-FS: a folder, files, or none (default: /etc/cvmfs)',
+    );
 }
 
 /** `addresses` as `address`, `proxies` as `proxy`, `files` as `file`. */
 function singular(placeholder: string): string {
-  return placeholder.replace(/ies$/, 'y').replace(/sses$/, 'ss').replace(/([^s])s$/, '$1');
+  return placeholder
+    .replace(/ies$/, 'y')
+    .replace(/sses$/, 'ss')
+    .replace(/([^s])s$/, '$1');
 }
 
 /**
@@ -69,7 +81,12 @@ export function clientConfiguration(source: string, options: ClientOptions): Con
 type Flags = ReadonlyMap<SettingName, GivenSetting>;
 
 /** `os` is `os.example.org` where that is the default domain. Throws USAGE. */
-function repositoryName(name: string, options: ClientOptions, list: MountOptionList, places: LoadOptions): Fqrn {
+function repositoryName(
+  name: string,
+  options: ClientOptions,
+  list: MountOptionList,
+  places: LoadOptions,
+): Fqrn {
   if (isFqrn(name)) return parseFqrn(name);
   const flags = flagsOf(options, list, undefined, undefined);
   // No section of any file is for this name.
@@ -81,7 +98,11 @@ function repositoryName(name: string, options: ClientOptions, list: MountOptionL
 }
 
 /** What commands read of a repository that they do not mount. Throws as `clientSettings` does. */
-export function resolveAddress(source: string, options: AddressOptions, global: GlobalOptions): RepositoryAddress {
+export function resolveAddress(
+  source: string,
+  options: AddressOptions,
+  global: GlobalOptions,
+): RepositoryAddress {
   return addressOf(clientSettings(source, { ...options, ...global }));
 }
 

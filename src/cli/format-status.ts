@@ -113,13 +113,14 @@ function revisionText({ snapshot }: MountStatus, nowSeconds: number): string {
 
 function updatesText({ updates, snapshot }: MountStatus, nowSeconds: number): string | undefined {
   if (updates === undefined) return snapshot.isPinned ? 'never, it is pinned' : undefined;
-  const { checkedSeconds, nextCheckInSeconds, isPushed, error } = updates;
+  const { checkedSeconds, nextCheckInSeconds, isPushed, lagging, error } = updates;
   return [
     checkedSeconds === undefined
       ? 'not looked yet'
       : `looked ${formatDuration(nowSeconds - checkedSeconds)} ago`,
     isPushed ? 'told by the server' : undefined,
     nextCheckInSeconds === undefined ? undefined : `next in ${formatDuration(nextCheckInSeconds)}`,
+    lagging.length === 0 ? undefined : alarm(`${lagging.length} of the servers behind`),
     error === undefined ? undefined : alarm(`failed: ${error}`),
   ]
     .filter((part) => part !== undefined)

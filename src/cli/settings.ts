@@ -36,7 +36,7 @@ export interface SourceAddress {
 /** What `source` is, if it is an address or a storage folder; `undefined` if it is a name. Throws USAGE. */
 export function sourceAddress(source: string): SourceAddress | undefined {
   const isAddress = /^(https?|file):\/\//.test(source);
-  const isFolder = !isAddress && (source.includes('/') || existsSync(source));
+  const isFolder = !isAddress && (source.includes('/') || (isFqrn(source) && existsSync(source)));
   if (!isAddress && !isFolder) return undefined;
   const name = source.replace(/\/+$/, '').split('/').at(-1) ?? '';
   if (!isFqrn(name)) throw unclearSource(source);

@@ -129,10 +129,7 @@ async function checkMetainfo(context: CheckContext, { metainfo }: Manifest): Pro
 }
 
 /** Replicas of other software lack the index, and readers do without: then there is nothing to check. */
-async function checkProfiles(
-  context: CheckContext,
-  { profiles }: Manifest,
-): Promise<readonly ContentHash[]> {
+async function checkProfiles(context: CheckContext, { profiles }: Manifest): Promise<readonly ContentHash[]> {
   if (profiles === undefined) return [];
   const place = placeOf('profiles');
   try {
@@ -142,7 +139,12 @@ async function checkProfiles(
     context.note(place.rule, 'the profiles that the manifest names are missing; mounts do without them');
     return [];
   }
-  const object = { hash: profiles, type: '' as const, limitBytes: MAX_PROFILE_INDEX_BYTES, label: 'profiles' };
+  const object = {
+    hash: profiles,
+    type: '' as const,
+    limitBytes: MAX_PROFILE_INDEX_BYTES,
+    label: 'profiles',
+  };
   const bytes = await context.load(place, object);
   if (bytes === undefined) return [];
   const index = await context.attempt(place, async () => decodeProfileIndex(bytes));

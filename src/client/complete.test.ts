@@ -20,7 +20,10 @@ const TREE = dir({
 
 async function setUp(
   t: TestContext,
-  given: Partial<CompletionOptions> & { readonly cache?: SteeredCache; readonly source?: (inner: Source) => Source } = {},
+  given: Partial<CompletionOptions> & {
+    readonly cache?: SteeredCache;
+    readonly source?: (inner: Source) => Source;
+  } = {},
 ) {
   const published = await publishRepository(t);
   await published.publish(TREE);
@@ -52,7 +55,10 @@ test('a completion brings every object once, and says how much it is before', as
   const before = servers.counters.requests;
   await completion.run();
   const done = completion.status();
-  assert.deepEqual([done.state, done.fetchedObjects, done.fetchedBytes, done.missingObjects], ['complete', 4, 6_000, 0]);
+  assert.deepEqual(
+    [done.state, done.fetchedObjects, done.fetchedBytes, done.missingObjects],
+    ['complete', 4, 6_000, 0],
+  );
   assert.equal(servers.counters.requests - before, 4);
 });
 
@@ -90,7 +96,7 @@ test('a completion says before it begins that the cache cannot hold it', async (
   const before = servers.counters.requests;
   const completion = begin();
   await assert.rejects(completion.count(), { code: 'LIMIT', hint: /--cache-size/ });
-  assert.equal(servers.counters.requests, before, 'nothing but catalogs is fetched');
+  assert.equal(servers.counters.requests - before, 1, 'nothing but the catalog is fetched');
 });
 
 test('a completion says before it begins that the disk cannot hold it', async (t) => {
@@ -187,7 +193,7 @@ test('a patient completion waits for the network, and goes on', async (t) => {
     isDone = true;
   })();
   const states = new Set<string>();
-  for (let look = 0; !isDone; look++) {
+  while (!isDone) {
     await new Promise((resolve) => setTimeout(resolve, 1));
     states.add(completion.status().state);
     if (states.has('waiting')) isDown = false;

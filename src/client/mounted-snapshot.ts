@@ -28,9 +28,9 @@ export interface MountedSnapshotOptions {
   readonly variable?: SnapshotVfsOptions['variable'];
   /**
    * Called before a catalog is attached. Whoever keeps a second file system in step attaches the same bytes there; the
-   * bytes to use are returned, so that both can share them.
+   * bytes to use are returned, so that both can share them, or a reader of them.
    */
-  readonly onCatalog?: (file: CatalogFile) => CatalogReader;
+  readonly onCatalog?: (file: CatalogFile) => Uint8Array | CatalogReader;
   /** Called when another revision is shown, whose catalogs have been handed over before. */
   readonly onMove?: (snapshot: Snapshot) => void;
 }
@@ -40,14 +40,14 @@ export class MountedSnapshot {
   readonly readAhead: ReadAhead;
   #snapshot: Snapshot;
   readonly #objects: Objects;
-  readonly #onCatalog: (file: CatalogFile) => CatalogReader;
+  readonly #onCatalog: (file: CatalogFile) => Uint8Array | CatalogReader;
   readonly #onMove: (snapshot: Snapshot) => void;
   readonly #attaching = new Map<string, Promise<Slot>>();
 
   private constructor(snapshot: Snapshot, objects: Objects, options: MountedSnapshotOptions) {
     this.#snapshot = snapshot;
     this.#objects = objects;
-    this.#onCatalog = options.onCatalog ?? (({ bytes }) => CatalogReader.open(bytes));
+    this.#onCatalog = options.onCatalog ?? ((file) => file.bytes);
     this.#onMove = options.onMove ?? (() => {});
     this.vfs = new SnapshotVfs({
       hashing: options.hashing,
@@ -128,7 +128,8 @@ export class MountedSnapshot {
     const { catalogs } = this.vfs;
     // Before others get it: nothing of a damaged catalog may reach them.
     catalogs.verify({ mountpoint, hash, reader: CatalogReader.open(loaded) });
-    const reader = this.#onCatalog({ mountpoint, hash, bytes: loaded });
+    const own = this.#onCatalog({ mountpoint, hash, bytes: loaded });
+    const reader = own instanceof CatalogReader ? own : CatalogReader.open(own);
     catalogs.attach({ mountpoint, hash, reader });
     return catalogs.find(mountpoint, hash)!;
   }

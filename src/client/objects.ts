@@ -140,7 +140,9 @@ export class Objects {
     const loading = (
       arriving === undefined
         ? this.#load(id, { hash, type, limitBytes, label, background })
-        : arriving.then(() => this.#cached(id) ?? this.#load(id, { hash, type, limitBytes, label, background }))
+        : arriving.then(
+            () => this.#cached(id) ?? this.#load(id, { hash, type, limitBytes, label, background }),
+          )
     ).finally(() => this.#loading.delete(id));
     this.#loading.set(id, loading);
     return loading;

@@ -4,7 +4,7 @@ import { openClient, publishRepository } from '../../test/support/client-reposit
 import { noise } from '../../test/support/memory-tree.ts';
 import { SMALL_CHUNKS } from '../../test/support/storage-place.ts';
 import { dir, file, type Literal } from '../../test/support/trees.ts';
-import { type ByteString } from '../core/bytes/byte-string.ts';
+import type { ByteString } from '../core/bytes/byte-string.ts';
 import { type NodeId, NotYet } from '../core/vfs.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { cacheIdOf } from './cache.ts';
@@ -13,7 +13,9 @@ import type { Objects } from './objects.ts';
 import { lookupChild, rootOf } from './walk.ts';
 
 const named = (count: number, make: (index: number) => Literal) =>
-  Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${String(index).padStart(3, '0')}`, make(index)]));
+  Object.fromEntries(
+    Array.from({ length: count }, (_, index) => [`f${String(index).padStart(3, '0')}`, make(index)]),
+  );
 
 interface Scene {
   readonly mounted: MountedSnapshot;
@@ -88,7 +90,10 @@ test('a reader who leaves files out is no longer followed, and what was fetched 
 });
 
 test('whoever read one directory to its end goes on in the next one', async (t) => {
-  const { read, isHere } = await scene(t, dir({ a: dir(named(4, small)), b: dir(named(9, (index) => small(index + 50))) }));
+  const { read, isHere } = await scene(
+    t,
+    dir({ a: dir(named(4, small)), b: dir(named(9, (index) => small(index + 50))) }),
+  );
   for (const index of [0, 1, 2, 3]) await read(`a/f00${index}`);
   await read('b/f000');
   assert.equal(await isHere('b/f001'), true);

@@ -7,7 +7,7 @@
 
 import type { ByteString } from '../core/bytes/byte-string.ts';
 import { MAX_CATALOG_BYTES, type NestedReference } from '../core/catalog/catalog-reader.ts';
-import { type CatalogNeed, NotYet, type NodeId, type ObjectNeed } from '../core/vfs.ts';
+import { type CatalogNeed, type NodeId, NotYet, type ObjectNeed } from '../core/vfs.ts';
 import { cacheIdOf } from './cache.ts';
 import type { Slot } from './catalog-tree.ts';
 import type { Objects } from './objects.ts';
@@ -108,7 +108,8 @@ export class ReadAhead {
     if (index < 0) return;
     const isNext = index > walker.last && index <= Math.max(walker.last + 1, walker.frontier);
     walker.run = isNext ? walker.run + 1 : 1;
-    walker.window = walker.run < CATALOGS_IN_A_ROW ? 0 : Math.min(MAX_CATALOGS, Math.max(2, 2 * walker.window));
+    walker.window =
+      walker.run < CATALOGS_IN_A_ROW ? 0 : Math.min(MAX_CATALOGS, Math.max(2, 2 * walker.window));
     walker.last = index;
     this.#fetchCatalogs(walker, parent);
   }

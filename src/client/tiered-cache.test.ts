@@ -10,7 +10,10 @@ testSteeredCache('TieredCache', (_, limitBytes) => {
   const lower = new FaultyCache(new MemoryCache(1));
   return new TieredCache(upper, [asLower(lower)]);
 });
-testSteeredCache('FaultyCache without faults', (_, limitBytes) => new FaultyCache(new MemoryCache(limitBytes)));
+testSteeredCache(
+  'FaultyCache without faults',
+  (_, limitBytes) => new FaultyCache(new MemoryCache(limitBytes)),
+);
 
 function asLower(cache: FaultyCache): LowerCache {
   return {

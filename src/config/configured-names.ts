@@ -10,7 +10,10 @@ import { clientFoldersOf, cvmfsPlaceOf, machineNumber } from './places.ts';
  * Repositories with files of their own in `config.d` or in our registry of names, and one that stands for each domain with a
  * file in `domain.d`, sorted.
  */
-export function configuredRepositories(config: string | undefined, cvmfsConfig: string | undefined): string[] {
+export function configuredRepositories(
+  config: string | undefined,
+  cvmfsConfig: string | undefined,
+): string[] {
   const place = cvmfsPlaceOf(cvmfsConfig, process.env);
   const names = new Set<string>();
   if ('folder' in place) {

@@ -1,8 +1,8 @@
 /** How parameters of the CernVM-FS client are read that are not written as our settings are. */
 
 import { totalmem } from 'node:os';
-import type { Fqrn } from '../core/fqrn.ts';
 import { ThimbleError } from '../core/errors.ts';
+import type { Fqrn } from '../core/fqrn.ts';
 import { boolean, fillTemplate, list, number } from './setting-kinds.ts';
 
 /** Looks a parameter up; empty ones count as none. Throws FORMAT for one that only a shell can tell. */
@@ -20,7 +20,10 @@ const MIB = 1024 * 1024;
 export type FromCvmfs<T> = (get: Lookup, context: CvmfsContext) => T | undefined;
 
 function wrong(name: string, value: string, what: string): ThimbleError {
-  return new ThimbleError('USAGE', `Cannot use ${name}=${JSON.stringify(value.slice(0, 80))}: it has to be ${what}`);
+  return new ThimbleError(
+    'USAGE',
+    `Cannot use ${name}=${JSON.stringify(value.slice(0, 80))}: it has to be ${what}`,
+  );
 }
 
 /** Megabytes of the reference, which are of 1024 * 1024 bytes; -1 is no limit. */
@@ -31,7 +34,11 @@ function megabytes(name: string, value: string): number {
 }
 
 /** The instance of the cache manager that counts: the upper one of two tiers. */
-function cacheInstance(get: Lookup): { readonly name: string; readonly type: string; readonly lower?: string } {
+function cacheInstance(get: Lookup): {
+  readonly name: string;
+  readonly type: string;
+  readonly lower?: string;
+} {
   const name = get('CVMFS_CACHE_PRIMARY') ?? 'default';
   const type = get(`CVMFS_CACHE_${name}_TYPE`) ?? 'posix';
   if (type !== 'tiered') return { name, type };
@@ -63,7 +70,9 @@ export const cacheLimit: FromCvmfs<number> = (get) => {
     return quota === undefined ? undefined : megabytes(alias, quota);
   }
   const percent = /^(\d{1,2}|100)%$/.exec(value)?.[1];
-  return percent === undefined ? megabytes(parameter, value) : Math.floor((totalmem() * Number(percent)) / 100);
+  return percent === undefined
+    ? megabytes(parameter, value)
+    : Math.floor((totalmem() * Number(percent)) / 100);
 };
 
 export const lowerFolders: FromCvmfs<readonly string[]> = (get, { fqrn }) => {
@@ -117,4 +126,5 @@ export const logFile: FromCvmfs<string> = (get, { fqrn }) => {
   return file === undefined ? undefined : fillTemplate(file, fqrn);
 };
 
-export const logLevel: FromCvmfs<'debug'> = (get) => (get('CVMFS_DEBUGLOG') === undefined ? undefined : 'debug');
+export const logLevel: FromCvmfs<'debug'> = (get) =>
+  get('CVMFS_DEBUGLOG') === undefined ? undefined : 'debug';

@@ -109,11 +109,16 @@ export function unusedFindings({ variables }: CvmfsParameters): Finding[] {
     if (used.has(name)) continue;
     const why = whyUnused(name);
     if (why === '') continue;
-    if (why !== undefined) findings.push({ severity: 'note', where, message: `${name} does nothing here: ${why}` });
+    if (why !== undefined)
+      findings.push({ severity: 'note', where, message: `${name} does nothing here: ${why}` });
     else if (name.startsWith('CVMFS_')) {
       const nearest = nearestName(name, [...used]);
       const guess = nearest === undefined ? 'symlinks alone can show it' : `did you mean ${nearest}?`;
-      findings.push({ severity: 'warning', where, message: `${name} is no parameter that is known; ${guess}` });
+      findings.push({
+        severity: 'warning',
+        where,
+        message: `${name} is no parameter that is known; ${guess}`,
+      });
     }
   }
   return findings;

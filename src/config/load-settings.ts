@@ -114,7 +114,9 @@ function readOwn(fqrn: Fqrn, folders: readonly string[]): OwnFiles {
     (folder) => nodeFiles.isFile(join(folder, 'client.yaml')) || nodeFiles.isFolder(join(folder, 'client.d')),
   );
   if (!isThere) return { layers: [], files: [], errors: [] };
-  const { readOwnFiles } = createRequire(import.meta.url)('./own-files.ts') as typeof import('./own-files.ts');
+  const { readOwnFiles } = createRequire(import.meta.url)(
+    './own-files.ts',
+  ) as typeof import('./own-files.ts');
   return readOwnFiles(fqrn, folders);
 }
 
@@ -225,7 +227,8 @@ export function keyFilesOf({ fqrn, layer, cvmfsFolder }: Configuration): string[
 function blacklistFilesOf({ layer, cvmfsFolder, parameters }: Configuration): string[] {
   const setting = layer.get('trust.blacklists') as { value: readonly string[]; origin: Setting['origin'] };
   const inFolder = (folder: string | undefined) => (folder ? [join(folder, 'blacklist')] : []);
-  const given = setting.origin.kind === 'default' ? inFolder(cvmfsFolder).filter(nodeFiles.isFile) : setting.value;
+  const given =
+    setting.origin.kind === 'default' ? inFolder(cvmfsFolder).filter(nodeFiles.isFile) : setting.value;
   return [...given, ...inFolder(parameters.repositoryFolder).filter(nodeFiles.isFile)];
 }
 

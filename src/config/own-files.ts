@@ -2,13 +2,13 @@
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { isMap, isNode, LineCounter, parseDocument, type Document } from 'yaml';
+import { type Document, isMap, isNode, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { type Fqrn, isFqrn } from '../core/fqrn.ts';
 import { nodeFiles } from './cvmfs-files.ts';
-import { nearestName } from './nearest-name.ts';
 import type { Layer, Setting } from './layers.ts';
+import { nearestName } from './nearest-name.ts';
 import type { Kind } from './setting-kinds.ts';
 import { rowOf, SETTING_NAMES, type SettingName } from './setting-table.ts';
 
@@ -64,22 +64,25 @@ function filesIn(folder: string): string[] {
 /** All sections of a file that can be used; why others cannot goes to `errors`. */
 export function parseOwnFile(text: string, path: string, fqrn: Fqrn, errors: ThimbleError[]): Section[] {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
-  const [problem] = document.errors;
-  if (problem !== undefined) {
-    const line = lines.linePos(problem.pos[0]).line;
-    const [what = ''] = problem.message.split(/ at line |\n/);
-    errors.push(new ThimbleError('FORMAT', `Cannot read ${path} line ${line}: ${what}`));
+  const wrong = (message: string) => {
+    errors.push(new ThimbleError('FORMAT', message));
     return [];
-  }
-  const lineOf = (keys: readonly PropertyKey[]) => lines.linePos(offsetOf(document, keys)).line;
+  };
+  let document: Document.Parsed;
   let value: unknown;
   try {
+    document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+    const [problem] = document.errors;
+    if (problem !== undefined) {
+      const [what = ''] = problem.message.split(/ at line |\n/);
+      return wrong(`Cannot read ${path} line ${lines.linePos(problem.pos[0]).line}: ${what}`);
+    }
     value = document.toJS({ maxAliasCount: 100 }) ?? {};
   } catch (error) {
-    errors.push(new ThimbleError('FORMAT', `Cannot read ${path}: ${messageOf(error)}`));
-    return [];
+    // Too many aliases, or nested too deeply.
+    return wrong(`Cannot read ${path}: ${messageOf(error)}`);
   }
+  const lineOf = (keys: readonly PropertyKey[]) => lines.linePos(offsetOf(document, keys)).line;
   const result = fileSchema().safeParse(value);
   if (!result.success) {
     for (const issue of result.error.issues) errors.push(...issueErrors(issue, path, lineOf));

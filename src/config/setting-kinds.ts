@@ -2,8 +2,8 @@
 
 import { parseProxyGroups } from '../client/network/proxy-groups.ts';
 import { parseServerList } from '../client/network/server-list.ts';
-import type { Fqrn } from '../core/fqrn.ts';
 import { ThimbleError } from '../core/errors.ts';
+import type { Fqrn } from '../core/fqrn.ts';
 import { parseSize } from './parse-size.ts';
 
 export interface Kind<T> {
@@ -111,7 +111,13 @@ export const webServers: Kind<readonly string[]> = {
   ...servers,
   parse(text, fqrn) {
     const addresses = parseServerList(text, fqrn);
-    for (const address of addresses) if (!/^https?:/.test(address)) throw usage(address, 'an http:// address');
+    for (const address of addresses) {
+      if (!/^https?:/.test(address)) {
+        throw new ThimbleError('USAGE', `Cannot use ${JSON.stringify(address)} as an address`, {
+          hint: 'external files are fetched from http:// or https:// addresses',
+        });
+      }
+    }
     return addresses;
   },
 };

@@ -13,7 +13,10 @@ const view = (files: Files): FileSystemView => ({
 });
 
 function evaluate(text: string, files: Files = {}): ShellEvaluation {
-  const evaluation = new ShellEvaluation({ files: view({ '/c/main.conf': text, ...files }), machineNumber: 7 });
+  const evaluation = new ShellEvaluation({
+    files: view({ '/c/main.conf': text, ...files }),
+    machineNumber: 7,
+  });
   evaluation.include('/c/main.conf');
   return evaluation;
 }
@@ -36,7 +39,11 @@ const ROWS: readonly (readonly [what: string, text: string, values: Readonly<Rec
   ['a value of several lines', 'A="a\nb"', { A: 'a\nb' }],
   ['export and readonly', 'export A=1\nreadonly B="$A 2" C=3\nexport A', { A: '1', B: '1 2', C: '3' }],
   ['a default', 'A=${X:-d}\nB=${X-e}\nE=\nC=${E:-f}\nD=${E-g}', { A: 'd', B: 'e', E: '', C: 'f', D: '' }],
-  ['a default that stays', 'A="${B:=http://h:1}"\nC=$B', { A: 'http://h:1', B: 'http://h:1', C: 'http://h:1' }],
+  [
+    'a default that stays',
+    'A="${B:=http://h:1}"\nC=$B',
+    { A: 'http://h:1', B: 'http://h:1', C: 'http://h:1' },
+  ],
   ['another value if there is one', 'A=1\nB=${A:+yes}\nC=${X+no}', { A: '1', B: 'yes', C: '' }],
   ['defaults in defaults', 'A=${X:-${Y:-"a b"}}', { A: 'a b' }],
   ['a list that grows', 'A=1\nA="$A;2"\nA="$A;3"', { A: '1;2;3' }],
@@ -47,15 +54,27 @@ const ROWS: readonly (readonly [what: string, text: string, values: Readonly<Rec
   ['a lonely dollar', 'A=a$\nB="$"', { A: 'a$', B: '$' }],
   ['if', 'if [ 1 = 1 ]; then A=1; fi', { A: '1' }],
   ['if on many lines', 'if [ "x$X" = "x" ]\nthen\n  A=1\nelse\n  A=2\nfi', { A: '1' }],
-  ['elif and else', 'C=2\nif [ $C = 1 ]; then A=1; elif [ $C = 2 ]; then A=2; else A=3; fi', { C: '2', A: '2' }],
+  [
+    'elif and else',
+    'C=2\nif [ $C = 1 ]; then A=1; elif [ $C = 2 ]; then A=2; else A=3; fi',
+    { C: '2', A: '2' },
+  ],
   ['conditions in conditions', 'if [ a = a ]; then if [ a = b ]; then A=1; else A=2; fi; fi', { A: '2' }],
-  ['and, or, not', '[ a = b ] || A=1\n[ a = a ] && B=1\nif ! [ a = b ] && [ c != d ]; then C=1; fi', { A: '1', B: '1', C: '1' }],
+  [
+    'and, or, not',
+    '[ a = b ] || A=1\n[ a = a ] && B=1\nif ! [ a = b ] && [ c != d ]; then C=1; fi',
+    { A: '1', B: '1', C: '1' },
+  ],
   ['-z and -n', 'if [ -z "$X" ]; then A=1; fi\nif [ -n "$X" ]; then B=1; fi', { A: '1' }],
   ['a test of nothing, which is true', 'if [ -z $X ]; then A=1; fi', { A: '1' }],
   ['numbers', 'N=3\nif [ $N -lt 5 ]; then A=1; fi\nif [ "$N" -ge 4 ]; then B=1; fi', { N: '3', A: '1' }],
   ['a comparison without a number', 'if [ "" -eq 0 ]; then A=1; else A=2; fi', { A: '2' }],
   ['files', 'if [ -f /c/main.conf ] && [ -d /folder ] && [ ! -e /none ]; then A=1; fi', { A: '1' }],
-  ['-a and -o in one test', 'if [ a = b -o a = a ]; then A=1; fi\nif [ a = a -a a = b ]; then B=1; fi', { A: '1' }],
+  [
+    '-a and -o in one test',
+    'if [ a = b -o a = a ]; then A=1; fi\nif [ a = a -a a = b ]; then B=1; fi',
+    { A: '1' },
+  ],
   ['test without brackets', 'if test a = a; then A=1; fi', { A: '1' }],
   ['true, false and :', 'true && A=1\nfalse || B=1\nif :; then :; fi', { A: '1', B: '1' }],
   ['numbers by machine', 'A=$((RANDOM % 2))\nif [ "$(($$ % 4))" == 3 ]; then B=1; fi', { A: '1', B: '1' }],
@@ -64,7 +83,11 @@ const ROWS: readonly (readonly [what: string, text: string, values: Readonly<Rec
   ['a command that only a shell can run', 'A=$(hostname -f)\nB=`id`\nC="x$A"', { A: '?', B: '?', C: '?' }],
   ['an unknown value that is replaced', 'A=$(x)\nA=1', { A: '1' }],
   ['what a shell would know', 'A=$HOME\nB=~/x\nC=${HOSTNAME:-x}', { A: '?', B: '?', C: '?' }],
-  ['an unknown condition', 'D=1\nif [ "$(uname)" = x ]; then A=1; else B=1; fi\nC=1', { D: '1', A: '?', B: '?', C: '1' }],
+  [
+    'an unknown condition',
+    'D=1\nif [ "$(uname)" = x ]; then A=1; else B=1; fi\nC=1',
+    { D: '1', A: '?', B: '?', C: '1' },
+  ],
   ['a program as a condition', 'if grep -q "a.*b" /c/main.conf; then A=1; fi', { A: '?' }],
   ['a program that is not run', 'ulimit -n 4096\nA=1', { A: '1' }],
   ['bytes that are not UTF-8', 'A=\u{fffd}', { A: '?' }],
@@ -80,7 +103,10 @@ describe('what files of CernVM-FS say', () => {
       if (Object.values(values).includes('?') || /RANDOM|main\.conf|\breturn\b/.test(text)) continue;
       const names = Object.keys(values);
       const script = `${text}\nprintf '%s\\0' ${names.map((name) => `"$${name}"`).join(' ')}`;
-      const said = execFileSync('/bin/sh', ['-c', script], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+      const said = execFileSync('/bin/sh', ['-c', script], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
       assert.deepEqual(said.split('\0').slice(0, -1), Object.values(values), what);
     }
   });
@@ -93,14 +119,29 @@ describe('what files of CernVM-FS say', () => {
   });
 
   test('other files are included from the folder of the first', () => {
-    const files = { '/c/../common.conf': 'if [ -z "$A" ]; then A=common; fi\n. ./more.conf\nB=1', '/c/./more.conf': 'C=1\nreturn\nC=2' };
-    assert.deepEqual(valuesOf('A="$A"\n. ../common.conf\nD=$B', files), { A: 'common', C: '1', B: '1', D: '1' });
+    const files = {
+      '/c/../common.conf': 'if [ -z "$A" ]; then A=common; fi\n. ./more.conf\nB=1',
+      '/c/./more.conf': 'C=1\nreturn\nC=2',
+    };
+    assert.deepEqual(valuesOf('A="$A"\n. ../common.conf\nD=$B', files), {
+      A: 'common',
+      C: '1',
+      B: '1',
+      D: '1',
+    });
   });
 
   test('each value comes from a file and a line', () => {
-    const { variables } = evaluate('A=1\n\n# x\nB="a\nb"\nif [ a = a ]; then\n  C=1\nfi\n. /other', { '/other': '\nD=1' });
+    const { variables } = evaluate('A=1\n\n# x\nB="a\nb"\nif [ a = a ]; then\n  C=1\nfi\n. /other', {
+      '/other': '\nD=1',
+    });
     const places = Object.fromEntries([...variables].map(([name, { where }]) => [name, where]));
-    assert.deepEqual(places, { A: '/c/main.conf:1', B: '/c/main.conf:4', C: '/c/main.conf:7', D: '/other:2' });
+    assert.deepEqual(places, {
+      A: '/c/main.conf:1',
+      B: '/c/main.conf:4',
+      C: '/c/main.conf:7',
+      D: '/other:2',
+    });
   });
 
   test('a program that is not run is told of, with its line', () => {
@@ -111,7 +152,10 @@ describe('what files of CernVM-FS say', () => {
 
   test('why a value is unknown names what it needs', () => {
     const { variables } = evaluate('A=$(x)\nB=$A');
-    assert.match(variables.get('B')?.why ?? '', /it needs A, and it is the output of a command.*main\.conf:1/);
+    assert.match(
+      variables.get('B')?.why ?? '',
+      /it needs A, and it is the output of a command.*main\.conf:1/,
+    );
   });
 });
 
@@ -148,12 +192,15 @@ const REFUSED: readonly (readonly [text: string, message: RegExp])[] = [
 describe('what is refused, with file and line', () => {
   for (const [text, message] of REFUSED) {
     test(JSON.stringify(text.slice(0, 50)), () => {
-      assert.throws(() => evaluate(text), (error: unknown) => {
-        assert.ok(error instanceof ThimbleError);
-        assert.equal(error.code, 'FORMAT');
-        assert.match(error.message, message);
-        return true;
-      });
+      assert.throws(
+        () => evaluate(text),
+        (error: unknown) => {
+          assert.ok(error instanceof ThimbleError);
+          assert.equal(error.code, 'FORMAT');
+          assert.match(error.message, message);
+          return true;
+        },
+      );
     });
   }
 
@@ -162,7 +209,10 @@ describe('what is refused, with file and line', () => {
   });
 
   test('a value cannot grow without end', () => {
-    assert.throws(() => evaluate(`A=0123456789\n${'A=$A$A\n'.repeat(40)}`), { code: 'FORMAT', message: /grows beyond/ });
+    assert.throws(() => evaluate(`A=0123456789\n${'A=$A$A\n'.repeat(40)}`), {
+      code: 'FORMAT',
+      message: /grows beyond/,
+    });
   });
 
   test('a file has a largest size', () => {

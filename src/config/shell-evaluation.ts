@@ -5,8 +5,8 @@
 
 import { ThimbleError } from '../core/errors.ts';
 import type { Finding } from './client-settings.ts';
-import { type Assignment, MAX_CONFIGURATION_CHARACTERS, parseShell, type Part } from './shell-syntax.ts';
 import type { AndOr, Conditional, SimpleCommand, Statement, VariableUse, Word } from './shell-syntax.ts';
+import { type Assignment, MAX_CONFIGURATION_CHARACTERS, type Part, parseShell } from './shell-syntax.ts';
 import { evaluateArithmetic, evaluateTest, matchesPlainPattern } from './shell-tests.ts';
 
 export interface Variable {
@@ -38,7 +38,19 @@ const MAX_INCLUDED = 100;
 const SHELL_VARIABLES =
   /^(HOME|USER|LOGNAME|PATH|PWD|OLDPWD|HOSTNAME|SHELL|E?UID|PPID|HOSTTYPE|OSTYPE|MACHTYPE|LINENO|SECONDS|IFS|TERM|LANG|LC_.*)$/;
 /** Commands that can change variables in ways that are not read here. */
-const NOT_READ = ['eval', 'read', 'set', 'shift', 'declare', 'typeset', 'local', 'alias', 'getopts', 'exec', 'trap'];
+const NOT_READ = [
+  'eval',
+  'read',
+  'set',
+  'shift',
+  'declare',
+  'typeset',
+  'local',
+  'alias',
+  'getopts',
+  'exec',
+  'trap',
+];
 
 /** A result that is not known is `undefined`. */
 type Truth = boolean | undefined;
@@ -160,8 +172,14 @@ export class ShellEvaluation {
 
   #doubtSimple({ assignments, words, line }: SimpleCommand): void {
     const command = plainText(words[0]);
-    if (words.length > 0 && (command === undefined || ['.', 'source', 'return', 'exit', 'unset', ...NOT_READ].includes(command))) {
-      throw this.#wrong(line, `whether "${command ?? '...'}" is done here depends on what only a shell can tell`);
+    if (
+      words.length > 0 &&
+      (command === undefined || ['.', 'source', 'return', 'exit', 'unset', ...NOT_READ].includes(command))
+    ) {
+      throw this.#wrong(
+        line,
+        `whether "${command ?? '...'}" is done here depends on what only a shell can tell`,
+      );
     }
     const declared = command === 'export' || command === 'readonly' ? words.slice(1) : [];
     const names = [...assignments.map(({ name }) => name), ...declared.map((word) => plainName(word))];
@@ -172,7 +190,12 @@ export class ShellEvaluation {
   #assign(name: string, value: string | undefined, line: number, why: string): void {
     const known = value?.includes('�') ? undefined : value;
     const reason = value === known ? why : 'it is not UTF-8';
-    this.variables.set(name, { value: known, why: reason, where: this.#where(line), isPublic: this.#isPublic });
+    this.variables.set(name, {
+      value: known,
+      why: reason,
+      where: this.#where(line),
+      isPublic: this.#isPublic,
+    });
   }
 
   #assignAll(assignments: readonly Assignment[]): Truth {

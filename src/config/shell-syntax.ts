@@ -96,7 +96,8 @@ class Parser {
 
   parse(): Statement[] {
     const statements = this.#list();
-    if (this.#at < this.#text.length) throw this.#wrong(`${JSON.stringify(this.#keyword())} without its "if"`);
+    if (this.#at < this.#text.length)
+      throw this.#wrong(`${JSON.stringify(this.#keyword())} without its "if"`);
     return statements;
   }
 

@@ -42,7 +42,8 @@ export function evaluateTest(fields: readonly string[], files: FileTests): boole
   if (fields.length === 3 && (second === '=' || second === '==')) return first === third;
   if (fields.length === 3 && second === '!=') return first !== third;
   const compare = fields.length === 3 ? NUMBERS[second] : undefined;
-  if (compare !== undefined) return isNumber(first) && isNumber(third) && compare(Number(first), Number(third));
+  if (compare !== undefined)
+    return isNumber(first) && isNumber(third) && compare(Number(first), Number(third));
   if (fields.length > 1 && first === '!') {
     const rest = evaluateTest(fields.slice(1), files);
     return rest === 'not understood' ? rest : !rest;
@@ -82,7 +83,8 @@ export function evaluateArithmetic(
       const operator = tokens[at++];
       const right = atom();
       if (right === 0 && operator !== '*') return Number.NaN;
-      result = operator === '*' ? result * right : operator === '%' ? result % right : Math.trunc(result / right);
+      result =
+        operator === '*' ? result * right : operator === '%' ? result % right : Math.trunc(result / right);
     }
     return result;
   };

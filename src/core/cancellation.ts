@@ -1,5 +1,6 @@
 /** A wish that work ends early, for engines without `AbortController`. */
 
+import { ThimbleError } from './errors.ts';
 import type { Clock } from './ports.ts';
 
 export interface CancelSignal {
@@ -42,6 +43,46 @@ export function sleep(clock: Clock, ms: number, signal?: CancelSignal): Promise<
     forget = signal?.onCancel(() => {
       cancelTimer();
       resolve();
+    });
+  });
+}
+
+/**
+ * What the promise gives, if it comes in time. Throws NETWORK at the deadline, on the clock's `monotonicMs`, and CANCELLED when
+ * the signal comes; `what` could not be done then. A result that comes later is handed to `onLate`.
+ */
+export function inTime<T>(
+  promise: Promise<T>,
+  what: string,
+  { clock, deadlineMs, signal }: { clock: Clock; deadlineMs: number; signal?: CancelSignal | undefined },
+  onLate: (result: T) => void = () => {},
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let isOver = false;
+    let forget: (() => void) | undefined;
+    const end = () => {
+      isOver = true;
+      cancelTimer();
+      forget?.();
+    };
+    const cancelTimer = clock.after(deadlineMs - clock.monotonicMs(), () => {
+      end();
+      reject(new ThimbleError('NETWORK', `Cannot ${what}: out of time`));
+    });
+    promise.then(
+      (result) => {
+        if (isOver) return onLate(result);
+        end();
+        resolve(result);
+      },
+      (error: unknown) => {
+        end();
+        reject(error);
+      },
+    );
+    forget = signal?.onCancel(() => {
+      end();
+      reject(new ThimbleError('CANCELLED', `Cannot ${what}: the request was cancelled`));
     });
   });
 }

@@ -121,7 +121,8 @@ function parseJson(bytes: Bytes): unknown {
 }
 
 function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged('an object is missing');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw damaged('an object is missing');
   return value as Record<string, unknown>;
 }
 
@@ -137,7 +138,8 @@ function hashOf(value: unknown): ContentHash {
 }
 
 function countOf(value: unknown): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw damaged('a number is none');
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
+    throw damaged('a number is none');
   return value;
 }
 

@@ -14,14 +14,16 @@ import {
 
 const ANY_OBJECT: fc.Arbitrary<PackedObject> = fc.record(
   {
-  hash: fc
-    .tuple(fc.constantFrom(...HASH_ALGORITHMS), fc.uint8Array({ minLength: 20, maxLength: 20 }))
-    .map(([algorithm, digest]) => contentHashOf(algorithm, digest)),
-  type: fc.constantFrom('', 'C', 'P'),
-  compression: fc.constantFrom('zlib', 'none'),
-  storedBytes: fc.integer({ min: 1, max: MAX_PACK_BYTES }),
-  sizeBytes: fc.integer({ min: 0, max: MAX_PACKED_OBJECT_BYTES }),
-}, { noNullPrototype: true });
+    hash: fc
+      .tuple(fc.constantFrom(...HASH_ALGORITHMS), fc.uint8Array({ minLength: 20, maxLength: 20 }))
+      .map(([algorithm, digest]) => contentHashOf(algorithm, digest)),
+    type: fc.constantFrom('', 'C', 'P'),
+    compression: fc.constantFrom('zlib', 'none'),
+    storedBytes: fc.integer({ min: 1, max: MAX_PACK_BYTES }),
+    sizeBytes: fc.integer({ min: 0, max: MAX_PACKED_OBJECT_BYTES }),
+  },
+  { noNullPrototype: true },
+);
 
 function refuses(code: ErrorCode, action: () => unknown): void {
   assert.throws(action, (error) => error instanceof ThimbleError && error.code === code);

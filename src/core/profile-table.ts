@@ -54,7 +54,10 @@ export function encodeProfileTable(objects: readonly PackedObject[]): Bytes {
   const writer = new ByteWriter(HEADER_BYTES + ROW_BYTES * objects.length);
   writer.u32le(MAGIC).u32le(VERSION).u32le(objects.length);
   for (const { hash, type, compression, storedBytes, sizeBytes } of objects) {
-    writer.bytes(digestOf(hash)).u8(HASH_ALGORITHMS.indexOf(algorithmOf(hash))).u8(TYPES.indexOf(type));
+    writer
+      .bytes(digestOf(hash))
+      .u8(HASH_ALGORITHMS.indexOf(algorithmOf(hash)))
+      .u8(TYPES.indexOf(type));
     writer.u8(COMPRESSIONS.indexOf(compression)).u8(0).u32le(storedBytes).u32le(sizeBytes);
   }
   return writer.finish();
@@ -87,7 +90,10 @@ export function decodeProfileTable(bytes: Bytes): readonly PackedObject[] {
 }
 
 /** Finds the place of each object: they fill one pack after the other, to the byte. Throws FORMAT. */
-export function placeObjects(objects: readonly PackedObject[], packs: readonly Pack[]): readonly PlacedObject[] {
+export function placeObjects(
+  objects: readonly PackedObject[],
+  packs: readonly Pack[],
+): readonly PlacedObject[] {
   let pack = 0;
   let offset = 0;
   const placed = objects.map((object) => {
@@ -100,7 +106,8 @@ export function placeObjects(objects: readonly PackedObject[], packs: readonly P
     if (pack >= packs.length || offset > packs[pack]!.sizeBytes) throw damaged('it does not fit its packs');
     return { ...object, pack, offset: at };
   });
-  const isFull = packs.length === 0 ? offset === 0 : pack === packs.length - 1 && offset === packs[pack]!.sizeBytes;
+  const isFull =
+    packs.length === 0 ? offset === 0 : pack === packs.length - 1 && offset === packs[pack]!.sizeBytes;
   if (!isFull) throw damaged('it does not fill its packs');
   return placed;
 }

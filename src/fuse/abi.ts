@@ -60,7 +60,6 @@ export const INIT_NO_OPENDIR_SUPPORT = 1 << 24;
 export const INIT_EXT = 1 << 30;
 /** Bits of the second word: kernel bit minus 32. */
 export const INIT2_HAS_EXPIRE_ONLY = 1 << 3;
-export const INIT2_PASSTHROUGH = 1 << 5;
 export const INIT2_HAS_RESEND = 1 << 7;
 
 // What the server tells the kernel unasked: the code is where a reply has its error.

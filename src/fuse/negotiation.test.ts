@@ -5,35 +5,25 @@ import * as abi from './abi.ts';
 import { negotiate, writeInitReply } from './negotiation.ts';
 
 const ALL = 0xffffffff;
-const NO_WISHES = { passthrough: false };
 
 /** INIT as kernels since 7.36 send it, 64 bytes; or only so many of them. */
-function negotiated(fields: Parameters<typeof abi.FuseInitInExt.encode>[0], wishes = NO_WISHES, bytes = 64) {
+function negotiated(fields: Parameters<typeof abi.FuseInitInExt.encode>[0], bytes = 64) {
   const body = concatBytes([
     abi.FuseInitInExt.encode({ major: 7, minor: 45, ...fields }),
     new Uint8Array(44),
   ]);
-  return negotiate(body, 0, bytes, wishes)!;
+  return negotiate(body, 0, bytes)!;
 }
 
-test('passthrough is granted only where it is wished for and offered, with one layer left for an overlay', () => {
-  for (const [passthrough, flags2, granted] of [
-    [true, ALL, true],
-    [true, ALL & ~abi.INIT2_PASSTHROUGH, false],
-    [false, ALL, false],
-  ] as const) {
-    const settled = negotiated({ flags: ALL, flags2: flags2 >>> 0 }, { passthrough });
-    const reply = abi.FuseInitOut.decode(writeInitReply(settled, 0));
-    assert.equal(reply.flags2, granted ? abi.INIT2_PASSTHROUGH : 0);
-    assert.equal(reply.maxStackDepth, granted ? 1 : 0);
-    assert.equal((reply.flags & abi.INIT_EXT) !== 0, true);
-  }
+test('nothing of the second word is granted, and no file system of the kernel is stacked on', () => {
+  const reply = abi.FuseInitOut.decode(writeInitReply(negotiated({ flags: ALL, flags2: ALL }), 0));
+  assert.deepEqual([reply.flags2, reply.maxStackDepth], [0, 0]);
 });
 
 test('the second word of flags counts only from kernels that say that it is there', () => {
   assert.equal(negotiated({ flags: ALL, flags2: ALL }).offered2, ALL);
   assert.equal(negotiated({ flags: (ALL & ~abi.INIT_EXT) >>> 0, flags2: ALL }).offered2, 0);
-  assert.equal(negotiated({ flags: ALL, flags2: ALL }, NO_WISHES, abi.FuseInitIn.size).offered2, 0);
+  assert.equal(negotiated({ flags: ALL, flags2: ALL }, abi.FuseInitIn.size).offered2, 0);
 });
 
 test('nothing can be agreed on with kernels before 7.31, or of another major version', () => {

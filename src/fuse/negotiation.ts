@@ -12,16 +12,10 @@ export const PAGE_BYTES = 4096;
 /** The outcome of INIT. Plain numbers, so that it can be handed from process to process. */
 export interface Negotiated {
   readonly minor: number;
-  /** Granted flags, `INIT_*`, and `INIT2_*`. */
+  /** Granted flags, `INIT_*`. */
   readonly flags: number;
-  readonly flags2: number;
-  /** What the kernel has offered beyond that in its second word, `INIT2_*`. */
+  /** What the kernel has offered in its second word, `INIT2_*`; nothing of it has to be granted. */
   readonly offered2: number;
-}
-
-export interface Wishes {
-  /** The kernel may be given files to read by itself. */
-  readonly passthrough: boolean;
 }
 
 const WANTED =
@@ -37,11 +31,9 @@ const WANTED =
 
 const MAX_BACKGROUND = 128;
 const CONGESTION_THRESHOLD = 96;
-/** The backing files lie on a plain file system, so one overlay still fits on top. */
-const MAX_STACK_DEPTH = 1;
 
 /** What can be agreed on with a kernel that sent this INIT; `undefined` with one that is too old or of another world. */
-export function negotiate(request: Bytes, body: number, end: number, wishes: Wishes): Negotiated | undefined {
+export function negotiate(request: Bytes, body: number, end: number): Negotiated | undefined {
   const asked = abi.FuseInitIn.decode(request, body);
   if (asked.major !== abi.FUSE_MAJOR || asked.minor < abi.FUSE_MINOR_MINIMUM) return undefined;
   const isExtended = (asked.flags & abi.INIT_EXT) !== 0 && end - body >= abi.FuseInitInExt.size;
@@ -49,13 +41,12 @@ export function negotiate(request: Bytes, body: number, end: number, wishes: Wis
   return {
     minor: Math.min(asked.minor, abi.FUSE_MINOR),
     flags: (asked.flags & WANTED) >>> 0,
-    flags2: wishes.passthrough ? offered2 & abi.INIT2_PASSTHROUGH : 0,
     offered2,
   };
 }
 
 /** The reply to INIT. `maxReadahead` is the kernel's own, in bytes. */
-export function writeInitReply({ minor, flags, flags2 }: Negotiated, maxReadahead: number): Bytes {
+export function writeInitReply({ minor, flags }: Negotiated, maxReadahead: number): Bytes {
   return abi.FuseInitOut.encode({
     major: abi.FUSE_MAJOR,
     minor,
@@ -66,7 +57,5 @@ export function writeInitReply({ minor, flags, flags2 }: Negotiated, maxReadahea
     maxWrite: PAGE_BYTES,
     timeGran: 1,
     maxPages: MAX_READ_BYTES / PAGE_BYTES,
-    flags2,
-    maxStackDepth: (flags2 & abi.INIT2_PASSTHROUGH) === 0 ? 0 : MAX_STACK_DEPTH,
   });
 }

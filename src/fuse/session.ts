@@ -23,6 +23,7 @@ import * as abi from './abi.ts';
 import { MAX_READ_BYTES, type Negotiated, negotiate, PAGE_BYTES, writeInitReply } from './negotiation.ts';
 
 import { OPERATIONS } from './operations.ts';
+import { type Ownership, shownGid, shownMode, shownUid } from './ownership.ts';
 
 /** `handle` answers with the length of the reply, or one of these. */
 export const NO_REPLY = 0;
@@ -70,6 +71,8 @@ export interface SessionOptions {
    * a session that shares its file system with one that knows them.
    */
   readonly magicXattrs?: MagicXattrs | { readonly elsewhere: MagicXattrs['listed'] } | undefined;
+  /** Whom files belong to, if not to whom they were published for. */
+  readonly ownership?: Ownership | undefined;
   readonly log?: Log;
 }
 
@@ -176,7 +179,7 @@ export class FuseSession {
   // ---- operations, in the order of the table below ----
 
   init(body: number, end: number): number {
-    const negotiated = negotiate(this.#request, body, end, { passthrough: false });
+    const negotiated = negotiate(this.#request, body, end);
     if (negotiated === undefined) return this.#fail(errno.EINVAL);
     this.negotiated = negotiated;
     const granted = writeInitReply(negotiated, this.#in[(body + 8) >> 2]!);
@@ -392,10 +395,11 @@ export class FuseSession {
     out[word + 12] = mtimeNs;
     out[word + 13] = mtimeNs;
     out[word + 14] = mtimeNs;
-    out[word + 15] = attributes.mode;
+    const { ownership } = this.#options;
+    out[word + 15] = ownership ? shownMode(ownership, attributes.mode) : attributes.mode;
     out[word + 16] = attributes.linkCount;
-    out[word + 17] = attributes.uid;
-    out[word + 18] = attributes.gid;
+    out[word + 17] = ownership ? shownUid(ownership, attributes.uid) : attributes.uid;
+    out[word + 18] = ownership ? shownGid(ownership, attributes.gid) : attributes.gid;
     out[word + 19] = attributes.rdev;
     out[word + 20] = PAGE_BYTES;
     out[word + 21] = 0;

@@ -36,7 +36,17 @@ export interface GuestSettings {
 
 const PREFIX = 'thimble.';
 /** Settings that everybody may make; an unknown one is a misspelt one. */
-const KNOWN = new Set(['repo', 'server', 'proxy', 'tag', 'root_hash', 'profile', 'format', 'nodisk', 'rescue']);
+const KNOWN = new Set([
+  'repo',
+  'server',
+  'proxy',
+  'tag',
+  'root_hash',
+  'profile',
+  'format',
+  'nodisk',
+  'rescue',
+]);
 
 /** Settings of one source, by name without prefix. Throws USAGE for unknown ones. */
 export function parseSettings(words: readonly string[], source: string): Map<string, string> {
@@ -69,7 +79,9 @@ export function parseImageSettings(text: string): ImageSettings {
   } catch (error) {
     throw damaged(error);
   }
-  const { fqrn, servers, proxies, tag, rootHash, profile } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  const { fqrn, servers, proxies, tag, rootHash, profile } = (value ?? {}) as Readonly<
+    Record<string, unknown>
+  >;
   const isOptionalText = (field: unknown): field is string | undefined =>
     field === undefined || typeof field === 'string';
   if (typeof fqrn !== 'string' || !isTexts(servers) || !isTexts(proxies)) throw damaged();

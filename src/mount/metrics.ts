@@ -39,6 +39,11 @@ export const METRICS: readonly Metric[] = [
     ({ updates }) => updates && flag(updates.error !== undefined),
   ),
   metric('moves_total', 'Times that the mount went to another revision', ({ updates }) => updates?.moves),
+  metric(
+    'servers_lagging',
+    'Servers that showed an older revision than another',
+    ({ updates }) => updates?.lagging.length,
+  ),
   metric('offline', '1 if it was told to ask no servers', ({ isOffline }) => flag(isOffline)),
   metric('catalogs', 'Catalogs attached', ({ catalogs }) => catalogs),
 

@@ -14,8 +14,8 @@ import type { Log } from '../core/ports.ts';
 import type { Profile } from '../core/profile-index.ts';
 import type { PlacedObject } from '../core/profile-table.ts';
 import { nodeClock } from '../node/clock.ts';
-import type { AccessOptions, RepositoryAccess, RepositoryAddress } from '../node/repository-access.ts';
-import type { ProfileMessage, ProfileWorkerData } from './profile-worker.ts';
+import type { RepositoryAccess, RepositoryAddress } from '../node/repository-access.ts';
+import type { NetworkOptions, ProfileMessage, ProfileWorkerData } from './profile-worker.ts';
 
 export interface ProfileFeedOptions {
   readonly name: string;
@@ -24,7 +24,7 @@ export interface ProfileFeedOptions {
   readonly access: RepositoryAccess;
   /** What `access` was opened with: the thread has connections of its own. */
   readonly address: RepositoryAddress;
-  readonly network: Omit<AccessOptions, 'log'>;
+  readonly network: NetworkOptions;
   /** Inflated; what is beyond it is left to the reads, so that the stream does not push out of the cache what it has brought. */
   readonly limitBytes: number;
   readonly log: Log;
@@ -80,7 +80,9 @@ export class ProfileFeed {
   constructor(options: ProfileFeedOptions) {
     this.#options = options;
     this.ended = this.#run()
-      .catch((error: unknown) => this.#end(errorCodeOf(error) === 'NOT_FOUND' ? 'absent' : 'failed', messageOf(error)))
+      .catch((error: unknown) =>
+        this.#end(errorCodeOf(error) === 'NOT_FOUND' ? 'absent' : 'failed', messageOf(error)),
+      )
       .then(() => this.#close());
   }
 
@@ -149,19 +151,11 @@ export class ProfileFeed {
   }
 
   async #stream({ packs }: Profile, wanted: Uint8Array): Promise<void> {
-    const { workerFile, address } = this.#options;
-    const {
-      cache: _cache,
-      cacheFolder: _folder,
-      cacheLimitBytes: _limit,
-      cacheSettings: _settings,
-      sockets: _sockets,
-      ...network
-    } = this.#options.network;
+    const { workerFile, address, network } = this.#options;
     const data: ProfileWorkerData = {
       role: 'profile-worker',
       address,
-      access: network,
+      access: networkOptions(network),
       places: this.#places,
       packs,
       wanted,
@@ -225,4 +219,14 @@ export class ProfileFeed {
     this.#end('failed', 'the thread that streams it has ended');
     void this.#worker?.terminate();
   }
+}
+
+/** Without what else may be there: a cache has one owner, and functions stay in their thread. */
+function networkOptions({ networkSettings, proxyFile, http, retries }: NetworkOptions): NetworkOptions {
+  return {
+    ...(networkSettings === undefined ? {} : { networkSettings }),
+    ...(proxyFile === undefined ? {} : { proxyFile }),
+    ...(http === undefined ? {} : { http }),
+    ...(retries === undefined ? {} : { retries }),
+  };
 }

@@ -27,10 +27,7 @@ export interface ProfileWorkerData {
 }
 
 /** What of the options is about the network; plain data. */
-export type NetworkOptions = Omit<
-  AccessOptions,
-  'cache' | 'cacheFolder' | 'cacheLimitBytes' | 'cacheSettings' | 'log' | 'sockets'
->;
+export type NetworkOptions = Pick<AccessOptions, 'networkSettings' | 'proxyFile' | 'http' | 'retries'>;
 
 /** From the worker: an object; or the end, with what ended it too early. */
 export type ProfileMessage =

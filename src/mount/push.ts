@@ -4,6 +4,7 @@ import { HttpClient } from '../client/network/http-client.ts';
 import type { Servers } from '../client/network/servers.ts';
 import { HttpSource } from '../client/network/source.ts';
 import type { Snapshot } from '../client/repository.ts';
+import { Cancellation } from '../core/cancellation.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { nodeClock } from '../node/clock.ts';
 import { nodeSockets } from '../node/sockets.ts';
@@ -14,6 +15,7 @@ const PATIENCE_MS = 90_000;
 /** Asks the server in use, by the proxy in use; folders and others cannot tell. */
 export class Push {
   readonly #servers: Servers;
+  readonly #end = new Cancellation();
   readonly #client = new HttpClient(nodeSockets, nodeClock, {
     stallTimeoutMs: PATIENCE_MS,
     lowSpeedBytesPerSecond: 0,
@@ -31,7 +33,11 @@ export class Push {
     const source = new HttpSource(this.#client, server, proxy);
     const deadlineMs = nodeClock.monotonicMs() + PATIENCE_MS;
     try {
-      const file = await source.open(`api/v1.0/news/${rootCatalog}`, { deadlineMs, noCache: true });
+      const file = await source.open(`api/v1.0/news/${rootCatalog}`, {
+        deadlineMs,
+        noCache: true,
+        signal: this.#end,
+      });
       const isNews = (await file.next()) !== undefined;
       file.close();
       return isNews ? 'news' : 'none';
@@ -43,7 +49,9 @@ export class Push {
     }
   };
 
+  /** Ends also a question that is being asked: its connection would keep the process. */
   close(): void {
+    this.#end.cancel();
     this.#client.close();
   }
 }

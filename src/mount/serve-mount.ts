@@ -4,6 +4,7 @@
  */
 
 import { rmSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Selection } from '../client/repository.ts';
 import { NO_MEMORY, type RevisionLimits } from '../client/revision-memory.ts';
 import { Updates } from '../client/updates.ts';
@@ -33,7 +34,7 @@ import {
   type SnapshotMountOptions,
   takeOverSnapshot,
 } from './snapshot-mount.ts';
-import { type ServerPlace, STATE_FILES } from './state-folder.ts';
+import { type ServerPlace, STATE_FILES, stateFolderOf } from './state-folder.ts';
 
 export interface MountSettings {
   readonly address: RepositoryAddress;
@@ -84,7 +85,10 @@ export async function serveMount(
 
   updates = await startUpdates(settings, access, mount);
   const completion = await completionOf(settings, access, mount);
-  const control = await startControlOf(settings, access, mount, { profile, completion }, updates);
+  // Whoever was unmounted while in use serves its last users, and its name belongs to another mount by now.
+  const control = isReplaced(place, mountpoint)
+    ? undefined
+    : await startControlOf(settings, access, mount, { profile, completion }, updates);
   await mount.server.closed;
   completion.stop();
   updates?.stop();
@@ -94,6 +98,10 @@ export async function serveMount(
   log.info('unmounted', { mountpoint, ...mount.server.statistics() });
   log.flush();
   if (!place.isSupervised) rmSync(place.stateFolder, { recursive: true, force: true });
+}
+
+function isReplaced({ stateFolder }: ServerPlace, mountpoint: string): boolean {
+  return basename(stateFolder) !== basename(stateFolderOf(mountpoint));
 }
 
 /** What a mount does beside answering. */

@@ -8,10 +8,11 @@ import { cacheIdOf } from '../client/cache.ts';
 import { MountedSnapshot } from '../client/mounted-snapshot.ts';
 import type { Selection, Snapshot } from '../client/repository.ts';
 import type { RevisionChanges } from '../client/revision-changes.ts';
-import { ThimbleError } from '../core/errors.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
+import { ThimbleError } from '../core/errors.ts';
 import type { Log } from '../core/ports.ts';
 import { INIT2_HAS_RESEND } from '../fuse/abi.ts';
+import type { Ownership } from '../fuse/ownership.ts';
 import type { MagicXattrs } from '../fuse/session.ts';
 import type { CatalogOrder } from '../node/catalog-order.ts';
 import { findMount, MOUNT_TYPE, type MountOptions, mountFuse } from '../node/fuse-mount.ts';
@@ -38,6 +39,8 @@ export interface SnapshotMountOptions extends MountOptions {
   readonly magicXattrs?: MagicXattrs | undefined;
   /** Files that the catalog says so of are read past the page cache; every open becomes a request. */
   readonly directIo?: boolean;
+  /** Whom files belong to, if not to whom they were published for. */
+  readonly ownership?: Ownership | undefined;
   readonly log: Log;
 }
 
@@ -119,6 +122,7 @@ async function openSnapshot(
     withoutXattrs: options.withoutXattrs ?? false,
     magicXattrs: options.magicXattrs,
     directIo: options.directIo ?? false,
+    ownership: options.ownership,
     log: options.log,
   });
   const mounted = await MountedSnapshot.open(snapshot, access.objects, {

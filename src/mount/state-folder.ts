@@ -55,7 +55,7 @@ export const STATE_FILES = {
 function escapedName(mountpoint: string): string {
   const name = mountpoint
     .slice(1)
-    .replace(/[^A-Za-z0-9._/]/g, (character) => `%${Buffer.from(character).toString('hex')}`)
+    .replace(/[^A-Za-z0-9._/]/gu, (character) => Buffer.from(character).toString('hex').replace(/../g, '%$&'))
     .replaceAll('/', '-');
   if (name === '') return '-';
   if (name.length <= MAX_NAME_LENGTH) return name.replace(/^\./, '%2e');
@@ -84,8 +84,8 @@ export function claimStateFolder(mountpoint: string): string {
     return folder;
   } catch (error) {
     rmSync(fresh, { recursive: true, force: true });
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') {
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (syscall === 'rename' && (code === 'ENOTEMPTY' || code === 'EEXIST')) {
       throw new ThimbleError(
         'CONFLICT',
         `Cannot mount on ${mountpoint}: something is mounted there, or being mounted`,

@@ -16,6 +16,8 @@ export interface MountOptions {
   readonly suid?: boolean;
   /** Honour device nodes. */
   readonly dev?: boolean;
+  /** Let programs be run; so it is unless this is `false`. */
+  readonly exec?: boolean;
   /** The mount program; busybox in the virtual machine. */
   readonly command?: readonly string[];
   /** `/dev/fuse`, opened by whoever keeps it; opened here if it is not given. */
@@ -44,6 +46,7 @@ export function mountFuse(options: MountOptions): number {
     'ro',
     options.suid ? 'suid' : 'nosuid',
     options.dev ? 'dev' : 'nodev',
+    options.exec === false ? 'noexec' : 'exec',
   ];
   const [program = 'mount', ...rest] = options.command ?? [];
   const result = spawnSync(

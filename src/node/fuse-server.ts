@@ -6,9 +6,9 @@
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { CacheId } from '../client/cache.ts';
 import type { CatalogFile, MountedSnapshot } from '../client/mounted-snapshot.ts';
-import type { CatalogReader } from '../core/catalog/catalog-reader.ts';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
+import type { CatalogReader } from '../core/catalog/catalog-reader.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { EINTR, EIO, errnoOf } from '../core/errno.ts';
 import { messageOf, ThimbleError } from '../core/errors.ts';
@@ -23,6 +23,7 @@ import {
   encodeResend,
 } from '../fuse/notifications.ts';
 import { OPERATIONS } from '../fuse/operations.ts';
+import type { Ownership } from '../fuse/ownership.ts';
 import {
   ELSEWHERE,
   FuseSession,
@@ -70,6 +71,8 @@ export interface FuseServerOptions {
   readonly variables?: Readonly<Record<string, string>> | undefined;
   /** Attributes that no catalog has. */
   readonly magicXattrs?: MagicXattrs | undefined;
+  /** Whom files belong to, if not to whom they were published for. */
+  readonly ownership?: Ownership | undefined;
   readonly log?: Log;
 }
 
@@ -157,6 +160,7 @@ export class FuseServer {
       withoutXattrs: this.#options.withoutXattrs ?? false,
       directIo: this.#options.directIo ?? false,
       magicXattrs: this.#options.magicXattrs,
+      ownership: this.#options.ownership,
       log: this.#log,
     });
     const data: FuseWorkerData = {
@@ -167,6 +171,7 @@ export class FuseServer {
       withoutXattrs: this.#options.withoutXattrs ?? false,
       directIo: this.#options.directIo ?? false,
       magicXattrs: this.#options.magicXattrs?.listed,
+      ownership: this.#options.ownership,
       variables: this.#options.variables,
       port: this.#channel.port2,
       shared: this.#shared,

@@ -12,6 +12,7 @@ import { SnapshotVfs } from '../client/snapshot-vfs.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import type { Need } from '../core/vfs.ts';
 import type { Negotiated } from '../fuse/negotiation.ts';
+import type { Ownership } from '../fuse/ownership.ts';
 import {
   type ELSEWHERE,
   FuseSession,
@@ -38,6 +39,7 @@ export interface FuseWorkerData {
   readonly directIo: boolean;
   /** Where the main thread lists attributes that no catalog has; `undefined` if it knows none. */
   readonly magicXattrs: MagicXattrs['listed'] | undefined;
+  readonly ownership: Ownership | undefined;
   /** Symlink variables; `undefined` shows symlinks as they were published. */
   readonly variables: Readonly<Record<string, string>> | undefined;
   /** Catalogs arrive here, main thread to worker. */
@@ -115,6 +117,7 @@ export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
     withoutXattrs: data.withoutXattrs,
     directIo: data.directIo,
     magicXattrs: data.magicXattrs && { elsewhere: data.magicXattrs },
+    ownership: data.ownership,
   });
   const catalogsSent = new Int32Array(data.shared);
   const statistics = new Float64Array(data.shared);

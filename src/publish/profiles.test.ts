@@ -37,7 +37,12 @@ function everything(repository: Published): readonly RecordedObject[] {
     }));
 }
 
-const publish = (repository: Published, name: string, objects: readonly RecordedObject[], more: Partial<Recording> = {}) =>
+const publish = (
+  repository: Published,
+  name: string,
+  objects: readonly RecordedObject[],
+  more: Partial<Recording> = {},
+) =>
   publishProfile(repository.target, repository.ports, {
     name,
     recording: { fqrn: repository.settings.fqrn, rootCatalog: undefined, objects, ...more },
@@ -58,10 +63,19 @@ test('a profile holds what was recorded, in its order, byte for byte', async (t)
   const { profile, leftOut, replaced } = await publish(repository, 'all', recorded);
   assert.deepEqual([leftOut, replaced], [0, false]);
   const { rootCatalog, revision, publishedSeconds } = repository.manifest();
-  assert.deepEqual([rootCatalog, revision, publishedSeconds], [before.rootCatalog, before.revision, before.publishedSeconds]);
+  assert.deepEqual(
+    [rootCatalog, revision, publishedSeconds],
+    [before.rootCatalog, before.revision, before.publishedSeconds],
+  );
   assert.deepEqual(indexOf(repository).profiles, [profile]);
-  const places = placeObjects(decodeProfileTable(inflateSync(stored(repository, profile.table))), profile.packs);
-  assert.deepEqual(places.map(({ hash }) => hash), recorded.map(({ hash }) => hash));
+  const places = placeObjects(
+    decodeProfileTable(inflateSync(stored(repository, profile.table))),
+    profile.packs,
+  );
+  assert.deepEqual(
+    places.map(({ hash }) => hash),
+    recorded.map(({ hash }) => hash),
+  );
   for (const { hash, type, pack, offset, storedBytes } of places) {
     const bytes = stored(repository, profile.packs[pack]!.hash).subarray(offset, offset + storedBytes);
     assert.ok(bytes.equals(readFileSync(join(repository.storage, objectPath(hash, type)))), hash);
@@ -84,13 +98,19 @@ test('profiles stay when the next revision is published, and one of the same nam
   const first = await publish(repository, 'boot', recorded);
   await publish(repository, 'build', recorded.slice(0, 3));
   await repository.publish(treeOf('b'));
-  assert.deepEqual(indexOf(repository).profiles.map(({ name }) => name), ['boot', 'build']);
+  assert.deepEqual(
+    indexOf(repository).profiles.map(({ name }) => name),
+    ['boot', 'build'],
+  );
   const second = await publish(repository, 'boot', everything(repository));
   assert.equal(second.replaced, true);
   assert.deepEqual(indexOf(repository).profiles[0], second.profile);
   assert.ok(indexOf(repository).retired.some(({ hash }) => hash === first.profile.table));
   const removed = await removeProfiles(repository.target, repository.ports, ['boot', 'build']);
-  assert.deepEqual(removed.map(({ name }) => name), ['boot', 'build']);
+  assert.deepEqual(
+    removed.map(({ name }) => name),
+    ['boot', 'build'],
+  );
   assert.deepEqual(indexOf(repository).profiles, []);
 });
 

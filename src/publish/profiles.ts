@@ -50,9 +50,13 @@ export async function publishProfile(
   onProgress?: (packed: number) => void,
 ): Promise<ProfilePublication> {
   if (!isProfileName(name)) {
-    throw new ThimbleError('USAGE', `Cannot publish profile ${JSON.stringify(name)}: this is no name for one`, {
-      hint: 'use letters, digits, dots, dashes and underscores',
-    });
+    throw new ThimbleError(
+      'USAGE',
+      `Cannot publish profile ${JSON.stringify(name)}: this is no name for one`,
+      {
+        hint: 'use letters, digits, dots, dashes and underscores',
+      },
+    );
   }
   if (recording.fqrn !== target.settings.fqrn) {
     throw new ThimbleError('USAGE', `Cannot publish profile ${name}: ${recording.fqrn} was recorded`, {
@@ -64,7 +68,14 @@ export async function publishProfile(
     let publication: ProfilePublication | undefined;
     await changeProfiles(context, async (manifest) => {
       const index = await readIndex(context, manifest);
-      const { profile, leftOut } = await makeProfile(context, manifest, name, recording, nowSeconds, onProgress);
+      const { profile, leftOut } = await makeProfile(
+        context,
+        manifest,
+        name,
+        recording,
+        nowSeconds,
+        onProgress,
+      );
       const replaced = index.profiles.some((one) => one.name === name);
       publication = { profile, leftOut, replaced };
       const others = index.profiles.filter((one) => one.name !== name);
@@ -132,7 +143,10 @@ async function makeProfile(
   const roots = [...new Set([recorded, rootCatalog])];
   const { objects, packs, leftOut } = await packObjects(recording.objects, roots, context, onProgress);
   if (objects.length === 0) {
-    throw new ThimbleError('NOT_FOUND', `Cannot publish profile ${name}: nothing of the recording is stored here`);
+    throw new ThimbleError(
+      'NOT_FOUND',
+      `Cannot publish profile ${name}: nothing of the recording is stored here`,
+    );
   }
   const bytes = encodeProfileTable(objects);
   // What is published has been read once by the code that will read it.
@@ -167,7 +181,10 @@ async function storeIndex(
   nowSeconds: number,
 ) {
   const needed = new Set(objectsOfProfiles({ profiles, retired: [] }));
-  const gone = [...objectsOfProfiles(former), ...(manifest.profiles === undefined ? [] : [manifest.profiles])];
+  const gone = [
+    ...objectsOfProfiles(former),
+    ...(manifest.profiles === undefined ? [] : [manifest.profiles]),
+  ];
   const retired = new Map<string, RetiredObject>();
   for (const one of former.retired) {
     if (one.sinceSeconds > nowSeconds - RETIRED_SECONDS && !needed.has(one.hash)) retired.set(one.hash, one);

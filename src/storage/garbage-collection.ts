@@ -16,7 +16,12 @@ import { errorCodeOf, ThimbleError } from '../core/errors.ts';
 import { decodeHistory, MAX_HISTORY_BYTES, type Tag } from '../core/history.ts';
 import { MANIFEST_PATH, type Manifest, parseManifest } from '../core/manifest.ts';
 import type { Clock, Hashing, Inflating } from '../core/ports.ts';
-import { decodeProfileIndex, MAX_PROFILE_INDEX_BYTES, objectsOfProfiles, type RetiredObject } from '../core/profile-index.ts';
+import {
+  decodeProfileIndex,
+  MAX_PROFILE_INDEX_BYTES,
+  objectsOfProfiles,
+  type RetiredObject,
+} from '../core/profile-index.ts';
 import { decodeReflog, OBJECT_TYPE_OF, REFLOG_PATH, type Reference } from '../core/reflog.ts';
 import type { RootFacts } from './catalog-references.ts';
 import { GarbageState } from './garbage-state.ts';

@@ -9,16 +9,16 @@ import { deflateSync } from 'node:zlib';
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts';
 import { cacheIdOf } from '../../src/client/cache.ts';
 import { DEFAULT_CACHE_SETTINGS } from '../../src/client/cache-settings.ts';
-import { Objects } from '../../src/client/objects.ts';
 import { Servers } from '../../src/client/network/servers.ts';
+import { Objects } from '../../src/client/objects.ts';
 import { hashBytes, objectPath } from '../../src/core/content-hash.ts';
 import { silentLog } from '../../src/core/ports.ts';
 import type { ObjectNeed } from '../../src/core/vfs.ts';
-import { nodeClock, nodeRandom } from '../../src/node/clock.ts';
 import { openCacheReader } from '../../src/node/cache/cache-reader.ts';
 import { FolderCache } from '../../src/node/cache/folder-cache.ts';
 import { FolderCacheReader } from '../../src/node/cache/folder-reader.ts';
 import { openCache } from '../../src/node/cache/open-cache.ts';
+import { nodeClock, nodeRandom } from '../../src/node/clock.ts';
 import { FolderSource } from '../../src/node/folder-source.ts';
 import { nodeHashing } from '../../src/node/hashing.ts';
 import { nodeInflating } from '../../src/node/inflating.ts';
@@ -135,19 +135,23 @@ test('a cache keeps room free on its disk, whatever its limit', needs('root'), (
   assert.ok(bavail * bsize >= 0.3 * MIB, 'others take room too');
 });
 
-test('a cache says that its disk is full, since when and why, and that it is good again', needs('root'), (t) => {
-  const { disk, cache } = setUp(t);
-  const filler = fill(disk);
-  assert.throws(() => put(cache, cacheId(1), Buffer.alloc(100_000)), { code: 'STORAGE' });
-  const full = cache.status();
-  assert.equal(full.state, 'full');
-  assert.match(full.lastError!, /ENOSPC/);
-  assert.ok(Math.abs(full.sinceSeconds - Date.now() / 1000) < 60);
-  assert.equal(full.writeFailures, 1);
-  unlinkSync(filler);
-  put(cache, cacheId(1), 'hello');
-  assert.equal(cache.status().state, 'good');
-});
+test(
+  'a cache says that its disk is full, since when and why, and that it is good again',
+  needs('root'),
+  (t) => {
+    const { disk, cache } = setUp(t);
+    const filler = fill(disk);
+    assert.throws(() => put(cache, cacheId(1), Buffer.alloc(100_000)), { code: 'STORAGE' });
+    const full = cache.status();
+    assert.equal(full.state, 'full');
+    assert.match(full.lastError!, /ENOSPC/);
+    assert.ok(Math.abs(full.sinceSeconds - Date.now() / 1000) < 60);
+    assert.equal(full.writeFailures, 1);
+    unlinkSync(filler);
+    put(cache, cacheId(1), 'hello');
+    assert.equal(cache.status().state, 'good');
+  },
+);
 
 test('a large object that finds its disk full makes room in the middle', needs('root'), (t) => {
   const { cache } = setUp(t);
@@ -176,13 +180,17 @@ test('a cache whose disk becomes read-only serves what it has, and says so', nee
   assert.equal(cache.status().state, 'good');
 });
 
-test('a cache folder that does not exist cannot be made on a read-only disk, which is said as STORAGE', needs('root'), (t) => {
-  const folder = scratchFolder(t);
-  const disk = mountTmpfs(folder, MIB);
-  remountReadOnly(disk);
-  const settings = { ...DEFAULT_CACHE_SETTINGS, folder: join(disk, 'cache') };
-  assert.throws(() => openCache(settings, silentLog), { code: 'STORAGE', hint: /--cache/ });
-});
+test(
+  'a cache folder that does not exist cannot be made on a read-only disk, which is said as STORAGE',
+  needs('root'),
+  (t) => {
+    const folder = scratchFolder(t);
+    const disk = mountTmpfs(folder, MIB);
+    remountReadOnly(disk);
+    const settings = { ...DEFAULT_CACHE_SETTINGS, folder: join(disk, 'cache') };
+    assert.throws(() => openCache(settings, silentLog), { code: 'STORAGE', hint: /--cache/ });
+  },
+);
 
 test('a cache folder on a read-only disk is read, checked, and filled up in memory', needs('root'), (t) => {
   const folder = scratchFolder(t);

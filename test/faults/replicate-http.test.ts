@@ -92,7 +92,7 @@ async function startTroubled(t: TestContext, folder: string, trouble: Trouble, t
 
 const TROUBLES: Readonly<Record<string, Trouble>> = {
   'is busy': (socket) => socket.write(response('busy', '503 Service Unavailable')),
-  'wants fewer requests': (socket) => socket.write(response('', '429 Too Many Requests', ['Retry-After: 1'])),
+  'wants fewer requests': (socket) => socket.write(response('', '429 Too Many Requests', ['Retry-After: 0'])),
   'fails inside': (socket) => socket.write(response('<html>', '500 Internal Server Error')),
   'breaks off in the middle': (socket, bytes) => {
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${bytes.length}\r\n\r\n`);

@@ -27,8 +27,8 @@ async function setUp(t: TestContext) {
   const mountpoint = join(scratch, 'mnt');
   mkdirSync(mountpoint);
   const cacheStatus = async () => {
-    const { mounts } = await repository.json<{ mounts: { status: { cache: CacheStatus } }[] }>(['status', mountpoint]);
-    return mounts[0]!.status.cache;
+    const mount = await repository.json<{ status: { cache: CacheStatus } }>(['status', mountpoint]);
+    return mount.status.cache;
   };
   return { scratch, repository, mountpoint, cacheStatus };
 }
@@ -43,7 +43,11 @@ async function verifyAll(mountpoint: string): Promise<void> {
 }
 
 /** The kernel forgets what it has of one file system, and of no other. */
-async function remount(repository: CliRepository, mountpoint: string, options: readonly string[]): Promise<void> {
+async function remount(
+  repository: CliRepository,
+  mountpoint: string,
+  options: readonly string[],
+): Promise<void> {
   await repository.unmount(mountpoint);
   await repository.mount(mountpoint, options);
 }
@@ -54,18 +58,23 @@ const objectsOf = async (cache: string) => {
   return files.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
 };
 
-test('a mount without a cache folder keeps content in memory for both of its threads', needs('fuse'), async (t) => {
-  const { repository, mountpoint, cacheStatus } = await setUp(t);
-  await repository.mount(mountpoint, ['--cache', 'none', '--cache-size', '100M']);
-  await verifyAll(mountpoint);
-  const { kind, state, folder, limitBytes, usedBytes } = await cacheStatus();
-  assert.deepEqual([kind, state], ['folder', 'good']);
-  assert.match(folder!, /^\/(dev\/shm|run)\//);
-  assert.ok(limitBytes <= 100 * 1024 ** 2 && usedBytes > 400_000);
-  await repository.unmount(mountpoint);
-  for (let look = 0; look < 100 && existsIn(folder!); look++) await new Promise((next) => setTimeout(next, 20));
-  assert.equal(existsIn(folder!), false, 'nothing of it stays');
-});
+test(
+  'a mount without a cache folder keeps content in memory for both of its threads',
+  needs('fuse'),
+  async (t) => {
+    const { repository, mountpoint, cacheStatus } = await setUp(t);
+    await repository.mount(mountpoint, ['--cache', 'none', '--cache-size', '100M']);
+    await verifyAll(mountpoint);
+    const { kind, state, folder, limitBytes, usedBytes } = await cacheStatus();
+    assert.deepEqual([kind, state], ['folder', 'good']);
+    assert.match(folder!, /^\/(dev\/shm|run)\//);
+    assert.ok(limitBytes <= 100 * 1024 ** 2 && usedBytes > 400_000);
+    await repository.unmount(mountpoint);
+    for (let look = 0; look < 100 && existsIn(folder!); look++)
+      await new Promise((next) => setTimeout(next, 20));
+    assert.equal(existsIn(folder!), false, 'nothing of it stays');
+  },
+);
 
 function existsIn(folder: string): boolean {
   return readdirSync(join(folder, '..')).includes(folder.split('/').at(-1)!);
@@ -85,16 +94,25 @@ test('a mount reads on when its cached objects are damaged or gone', needs('fuse
   await verifyAll(mountpoint);
 });
 
-test('"thimble complete" brings the rest, and the mount goes on without servers', needs('fuse'), async (t) => {
-  const { scratch, repository, mountpoint } = await setUp(t);
-  await repository.mount(mountpoint);
-  const part = await repository.json<CompletionStatus>(['complete', mountpoint, join(mountpoint, 'two'), '--wait']);
-  assert.deepEqual([part.state, part.files, part.fetchedBytes], ['complete', 1, 400_000]);
-  const all = await repository.json<CompletionStatus>(['complete', mountpoint, '--wait']);
-  assert.deepEqual([all.state, all.files, all.presentBytes], ['complete', NAMES.length + 1, 400_000]);
-  execFileSync('mv', [join(repository.storage, 'data'), join(scratch, 'gone')]);
-  await verifyAll(mountpoint);
-});
+test(
+  '"thimble complete" brings the rest, and the mount goes on without servers',
+  needs('fuse'),
+  async (t) => {
+    const { scratch, repository, mountpoint } = await setUp(t);
+    await repository.mount(mountpoint);
+    const part = await repository.json<CompletionStatus>([
+      'complete',
+      mountpoint,
+      join(mountpoint, 'two'),
+      '--wait',
+    ]);
+    assert.deepEqual([part.state, part.files, part.fetchedBytes], ['complete', 1, 400_000]);
+    const all = await repository.json<CompletionStatus>(['complete', mountpoint, '--wait']);
+    assert.deepEqual([all.state, all.files, all.presentBytes], ['complete', NAMES.length + 1, 400_000]);
+    execFileSync('mv', [join(repository.storage, 'data'), join(scratch, 'gone')]);
+    await verifyAll(mountpoint);
+  },
+);
 
 test('"thimble complete --cancel" stops it, and nothing is to be stopped twice', needs('fuse'), async (t) => {
   const { repository, mountpoint } = await setUp(t);

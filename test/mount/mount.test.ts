@@ -274,7 +274,7 @@ describe('what a mount survives', needs('fuse'), () => {
   test('its process killed: the next mount takes the place of the dead one', async (t) => {
     const { source, mountpoint, repository } = await scene(t, dir({ a: file('content') }));
     await repository.publish(source);
-    const { pid } = await repository.mount(mountpoint);
+    const { pid } = await repository.mount(mountpoint, ['--no-supervisor']);
     process.kill(pid, 'SIGKILL');
     await until(() => errorCode(() => statSync(mountpoint)) === 'ENOTCONN');
     await repository.mount(mountpoint);

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -13,7 +21,8 @@ import { startThimble, thimble, thimbleJson } from '../support/thimble.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}/exe`);
-const isFree = (mountpoint: string): boolean => !readFileSync('/proc/self/mounts', 'utf8').includes(` ${mountpoint} `);
+const isFree = (mountpoint: string): boolean =>
+  !readFileSync('/proc/self/mounts', 'utf8').includes(` ${mountpoint} `);
 
 describe('a mount with a supervisor', needs('fuse'), () => {
   test('its server killed again and again under readers: they wait, and all of them get the right bytes', async (t) => {
@@ -24,7 +33,8 @@ describe('a mount with a supervisor', needs('fuse'), () => {
       await scene.replaceServer();
       assert.equal(await readFile(join(scene.mountpoint, pathOf(kill)), 'latin1'), contentOf(kill));
     }
-    for (const result of await Promise.all(readers)) assert.deepEqual(result, { read: 400, wrong: 0, errors: [] });
+    for (const result of await Promise.all(readers))
+      assert.deepEqual(result, { read: 400, wrong: 0, errors: [] });
   });
 
   test('two thousand readers that wait for a server that died are served by the next one', async (t) => {
@@ -80,7 +90,9 @@ describe('a mount with a supervisor', needs('fuse'), () => {
     await scene.repository.mount(scene.mountpoint);
     assert.notEqual(scene.serverPid, first);
     process.kill(first, 'SIGKILL');
-    const output = new Promise((resolve) => user.stdout.once('data', (chunk: Buffer) => resolve(String(chunk))));
+    const output = new Promise((resolve) =>
+      user.stdout.once('data', (chunk: Buffer) => resolve(String(chunk))),
+    );
     user.stdin.end('\n');
     assert.equal(await output, contentOf(3));
     await scene.repository.unmount(scene.mountpoint);
@@ -99,7 +111,17 @@ describe('a mount with a supervisor', needs('fuse'), () => {
   test('in the foreground it is one process and its server, and SIGINT ends both', async (t) => {
     const scene = await SupervisedMount.create(t, 10);
     const { storage, key, cache } = scene.repository;
-    const args = ['mount', storage, scene.mountpoint, '--key', key, '--cache', cache, '--foreground', '--root-storage'];
+    const args = [
+      'mount',
+      storage,
+      scene.mountpoint,
+      '--key',
+      key,
+      '--cache',
+      cache,
+      '--foreground',
+      '--root-storage',
+    ];
     const child = startThimble(args);
     t.after(() => child.kill('SIGKILL'));
     const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -114,7 +136,13 @@ describe('a mount with a supervisor', needs('fuse'), () => {
   test('what cannot be mounted is told at once, and leaves nothing', async (t) => {
     const scene = await SupervisedMount.create(t, 10);
     const { cache } = scene.repository;
-    const { status, stderr } = await thimble(['mount', join(scene.scratch, 'none.example.org'), scene.mountpoint, '--cache', cache]);
+    const { status, stderr } = await thimble([
+      'mount',
+      join(scene.scratch, 'none.example.org'),
+      scene.mountpoint,
+      '--cache',
+      cache,
+    ]);
     assert.notEqual(status, 0);
     assert.match(stderr, /^error: /);
     await until(() => !existsSync(scene.stateFolder));
@@ -163,7 +191,12 @@ describe('thimble reload', needs('fuse'), () => {
     chmodSync(join(installation, 'thimble'), 0o755);
     const { result } = scene.startReader(0, 400, 8);
     const before = scene.serverPid;
-    const { serverPid } = await thimbleJson<{ serverPid: number }>(['reload', scene.mountpoint, '--to', installation]);
+    const { serverPid } = await thimbleJson<{ serverPid: number }>([
+      'reload',
+      scene.mountpoint,
+      '--to',
+      installation,
+    ]);
     assert.notEqual(serverPid, before);
     assert.deepEqual(await result, { read: 400, wrong: 0, errors: [] });
     assert.ok(existsSync(mark));

@@ -55,6 +55,8 @@ export interface PublishedRepository {
   readonly publicKey: Uint8Array;
   /** Publishes another tree as the next revision; `change` may add what literals cannot say. */
   publish(tree: Literal, tag?: string, change?: (entry: TreeEntry) => TreeEntry): Promise<PublishResult>;
+  /** Publishes a folder as the next revision. */
+  publishFolder(folder: string): Promise<PublishResult>;
   /** A whitelist as it would be signed at another time or for another certificate; the storage keeps its own. */
   signWhitelist(clock: Clock, certificate?: Uint8Array): Promise<Uint8Array>;
 }
@@ -92,6 +94,8 @@ export async function publishRepository(
         },
       );
     },
+    publishFolder: (source) =>
+      new Publisher({ settings: whole, keys, folder: keyFolder }, PORTS).publish(new FolderTree(source)),
     signWhitelist: async (clock, certificate = keys.certificate) => {
       const elsewhere = join(folder, 'whitelist');
       await new FolderStorage(elsewhere).create();

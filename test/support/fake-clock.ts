@@ -28,6 +28,19 @@ export class JumpingClock implements Clock {
   }
 }
 
+/** Time passes in waits that nothing else ends: first comes what can be done without any. */
+export class IdleClock extends JumpingClock {
+  override after(ms: number, callback: () => void): () => void {
+    const dueMs = this.nowMs + ms;
+    const timer = setImmediate(() => {
+      this.waits.push(ms);
+      this.nowMs = Math.max(this.nowMs, dueMs);
+      callback();
+    });
+    return () => clearImmediate(timer);
+  }
+}
+
 /** Time passes when the test says so. */
 export class ManualClock implements Clock {
   #nowMs = 1_000_000;

@@ -9,12 +9,12 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { MountedSnapshot } from '../../src/client/mounted-snapshot.ts';
 import { DEFAULT_NETWORK_SETTINGS, type NetworkSettings } from '../../src/client/network/network-settings.ts';
-import { NO_MEMORY, type RevisionMemory } from '../../src/client/revision-memory.ts';
 import type { Snapshot } from '../../src/client/repository.ts';
+import { NO_MEMORY, type RevisionMemory } from '../../src/client/revision-memory.ts';
 import { lookupChild, readFileContent, rootOf } from '../../src/client/walk.ts';
 import type { ByteString } from '../../src/core/bytes/byte-string.ts';
-import { errorCodeOf, type ErrorCode } from '../../src/core/errors.ts';
-import { silentLog, type Sockets } from '../../src/core/ports.ts';
+import { type ErrorCode, errorCodeOf } from '../../src/core/errors.ts';
+import { type Sockets, silentLog } from '../../src/core/ports.ts';
 import { nodeHashing } from '../../src/node/hashing.ts';
 import { openRepository, type RepositoryAccess } from '../../src/node/repository-access.ts';
 import type { PublishedRepository } from './client-repository.ts';
@@ -126,7 +126,9 @@ export class FaultClient {
 /** What no reader is in the middle of is not there, and there is no more than the limit. */
 export function assertCacheIsSound(folder: string, limitBytes: number): void {
   const files = readdirSync(folder, { withFileTypes: true, recursive: true }).filter((one) => one.isFile());
-  const temporary = files.filter(({ parentPath }) => /\/(tmp|txn)(\/|$)/.test(parentPath.slice(folder.length)));
+  const temporary = files.filter(({ parentPath }) =>
+    /\/(tmp|txn)(\/|$)/.test(parentPath.slice(folder.length)),
+  );
   assert.deepEqual(
     temporary.map(({ name }) => name),
     [],

@@ -7,8 +7,8 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type RawServer, type RawServerOptions, startRawServer } from './raw-server.ts';
 import { type DeadListener, startDeadListener } from './dead-listener.ts';
+import { type RawServer, type RawServerOptions, startRawServer } from './raw-server.ts';
 
 /** One request, and what a good server would say to it. */
 export interface Exchange {
@@ -50,7 +50,12 @@ export class FaultServer {
   /** Paths below the repository, in the order of their requests. */
   readonly paths: string[] = [];
 
-  private constructor(t: Pick<TestContext, 'after'>, folder: string, root: string, options: RawServerOptions) {
+  private constructor(
+    t: Pick<TestContext, 'after'>,
+    folder: string,
+    root: string,
+    options: RawServerOptions,
+  ) {
     this.#t = t;
     this.#folder = folder;
     this.#root = root;

@@ -1,6 +1,12 @@
 /** A wrapper around a cache that fails as disks do. */
 
-import type { CacheId, CacheStatus, CacheWriter, PinnedObject, SteeredCache } from '../../src/client/cache.ts';
+import type {
+  CacheId,
+  CacheStatus,
+  CacheWriter,
+  PinnedObject,
+  SteeredCache,
+} from '../../src/client/cache.ts';
 import { ThimbleError } from '../../src/core/errors.ts';
 
 export interface Faults {

@@ -65,14 +65,16 @@ function flipped(body: Buffer): Buffer {
   return bytes;
 }
 
-const PORTAL = '<!DOCTYPE html><html><title>Welcome</title><body>Please sign in to use this network.</body></html>';
+const PORTAL =
+  '<!DOCTYPE html><html><title>Welcome</title><body>Please sign in to use this network.</body></html>';
 const HUNDRED_KIB = 100 * 1024;
 
 const NOTHING_COMES: Readonly<Record<string, Fault>> = {
   'connection reset': ({ socket }) => void socket.resetAndDestroy(),
   'connection closed without an answer': ({ socket }) => void socket.end(),
   'accepted and never answered': () => {},
-  'header that never ends': ({ socket }) => endlessly(socket, 'HTTP/1.1 200 OK\r\n', 'X-More: of it\r\n'.repeat(1_000)),
+  'header that never ends': ({ socket }) =>
+    endlessly(socket, 'HTTP/1.1 200 OK\r\n', 'X-More: of it\r\n'.repeat(1_000)),
   'interim answers without end': ({ socket }) => endlessly(socket, '', 'HTTP/1.1 102 Processing\r\n\r\n'),
   'header that stops': says('HTTP/1.1 200 OK\r\nContent-'),
   'another protocol': says('220 mail.example.org ESMTP ready\r\n\r\n'),
@@ -135,7 +137,7 @@ const DAMAGED: Readonly<Record<string, Fault>> = {
     void socket.end(bytesOfAnswer({ ...good, headers: [], body: good.body.subarray(0, -3) })),
   'empty body': changed(() => ''),
   'wrong bytes': changed(flipped),
-  'zeros': changed((body) => Buffer.alloc(body.length)),
+  zeros: changed((body) => Buffer.alloc(body.length)),
   'bytes behind the end': changed((body) => Buffer.concat([body, Buffer.from('and more')])),
   'gzip-mangling proxy': changed((body) => gzipSync(body), ['Content-Encoding: gzip']),
   'gzip-mangling proxy that does not say so': changed((body) => gzipSync(body)),

@@ -76,7 +76,11 @@ export class SupervisedMount {
   }
 
   /** Reads files `from` to `to`, `parallel` at the same time, each in a thread that blocks. */
-  startReader(from: number, to: number, parallel: number): { child: ChildProcess; result: Promise<ReaderResult> } {
+  startReader(
+    from: number,
+    to: number,
+    parallel: number,
+  ): { child: ChildProcess; result: Promise<ReaderResult> } {
     const args = [READER, this.mountpoint, String(from), String(to)];
     const child = spawn(process.execPath, args, {
       stdio: ['ignore', 'pipe', 'inherit'],

@@ -35,7 +35,7 @@ mkdir ${scratch}/work/upper ${scratch}/work/work
 cp -a ${sbin}/. ${scratch}/work/upper
 mount -t overlay none -o lowerdir=/usr/sbin,upperdir=${scratch}/work/upper,workdir=${scratch}/work/work /usr/sbin
 finish() {
-  for folder in $(grep ' - fuse.thimble ' /proc/self/mountinfo | cut -d ' ' -f 5); do umount "$folder"; done
+  for folder in $(grep ' ${scratch}/.* - fuse.thimble ' /proc/self/mountinfo | cut -d ' ' -f 5); do umount "$folder"; done
 }
 trap finish EXIT
 ${script}

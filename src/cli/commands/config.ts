@@ -82,7 +82,10 @@ function show(repository: string | undefined, options: ConfigOptions): void {
 }
 
 function check(repositories: readonly string[], options: ConfigOptions): void {
-  const names = repositories.length > 0 ? repositories : [undefined, ...configuredRepositories(options.config, options.cvmfsConfig)];
+  const names =
+    repositories.length > 0
+      ? repositories
+      : [undefined, ...configuredRepositories(options.config, options.cvmfsConfig)];
   const findings: Finding[] = [];
   const files = new Set<string>();
   for (const name of names) {
@@ -91,10 +94,16 @@ function check(repositories: readonly string[], options: ConfigOptions): void {
     const isAsked = repositories.length > 0;
     const found = [
       ...allFindings(configuration),
-      ...(isAsked ? missing(configuration, tolerant(() => keyFilesOf(configuration))) : []),
+      ...(isAsked
+        ? missing(
+            configuration,
+            tolerant(() => keyFilesOf(configuration)),
+          )
+        : []),
     ];
     for (const one of found) {
-      if (!findings.some(({ where, message }) => where === one.where && message === one.message)) findings.push(one);
+      if (!findings.some(({ where, message }) => where === one.where && message === one.message))
+        findings.push(one);
     }
   }
   const wrong = findings.filter(({ severity }) => severity !== 'note');
@@ -181,7 +190,9 @@ function formatTable(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map((row) =>
     row
-      .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(Math.min(widths[column] ?? 0, 60))))
+      .map((cell, column) =>
+        column === row.length - 1 ? cell : cell.padEnd(Math.min(widths[column] ?? 0, 60)),
+      )
       .join('  ')
       .trimEnd(),
   );

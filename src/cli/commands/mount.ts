@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { ClientSettings } from '../../config/client-settings.ts';
 import { messageOf, ThimbleError } from '../../core/errors.ts';
 import { openMountLog } from '../../mount/mount-log.ts';
+import { readOwnership } from '../../mount/ownership.ts';
 import type { MountSettings } from '../../mount/serve-mount.ts';
 import { claimStateFolder, ownerOf, type ServerPlace, serverPlace } from '../../mount/state-folder.ts';
 import { ROOT_STORAGE_NAME, supervisorCommand, writeServerCommand } from '../../mount/supervisor.ts';
@@ -41,7 +42,10 @@ interface MountResult {
 export function configure(command: Command): void {
   addClientOptions(
     command
-      .argument('<source>', 'name of a repository that is configured or was created here, address, or storage folder')
+      .argument(
+        '<source>',
+        'name of a repository that is configured or was created here, address, or storage folder',
+      )
       .argument('<folder>', 'where to mount it'),
   )
     .option('--foreground', 'stay in the foreground, log to standard error')
@@ -70,7 +74,11 @@ async function start(source: string, folder: string, options: MountCommandOption
   try {
     const [main = '', ...words] = process.argv.slice(1);
     const node = nodeCommand([main]);
-    writeServerCommand(stateFolder, { folder: startedIn, program: [node.program, ...node.args], args: words });
+    writeServerCommand(stateFolder, {
+      folder: startedIn,
+      program: [node.program, ...node.args],
+      args: words,
+    });
     const [program, ...args] = options.supervisor ? supervisorCommand(mountpoint) : ['/bin/sh', './command'];
     const environment = {
       THIMBLE_STATE_FOLDER: stateFolder,
@@ -121,7 +129,13 @@ async function serve(
     const { serveMount } = await import('../../mount/serve-mount.ts');
     await serveMount(settings, place, ({ mounted }, isTakenOver) => {
       const pid = place.isSupervised ? process.ppid : process.pid;
-      const result = { fqrn: settings.address.fqrn, folder, ...mounted.snapshot, pid, serverPid: process.pid };
+      const result = {
+        fqrn: settings.address.fqrn,
+        folder,
+        ...mounted.snapshot,
+        pid,
+        serverPid: process.pid,
+      };
       const isWaitedFor = isAwaited();
       tellStarted(result);
       if (!isWaitedFor && !isTakenOver) printResult(options, result, describe(result));
@@ -136,7 +150,7 @@ async function serve(
 }
 
 function mountSettings(client: ClientSettings, folder: string, log: ProcessLog): MountSettings {
-  const { suid, dev, directIo } = client.mount;
+  const { suid, dev, exec, directIo } = client.mount;
   return {
     address: addressOf(client),
     selection: client.selection,
@@ -157,7 +171,9 @@ function mountSettings(client: ClientSettings, folder: string, log: ProcessLog):
       name: client.fqrn,
       suid,
       dev,
+      exec,
       directIo,
+      ownership: readOwnership(client.mount),
       workerFile: new URL('../mount-worker.ts', import.meta.url),
       variables: client.variables,
     },

@@ -10,8 +10,7 @@ import { nodeHashing } from '../../node/hashing.ts';
 import { openRepository } from '../../node/repository-access.ts';
 import { resolveAddress } from '../client-settings.ts';
 import { completionText, parseRate } from '../completion-progress.ts';
-import { addReaderOptions, type ReaderOptions, selectionOf } from '../reader-options.ts';
-import { collect } from '../reader-options.ts';
+import { addReaderOptions, collect, type ReaderOptions, selectionOf } from '../reader-options.ts';
 import { printResult, withProgress } from '../terminal.ts';
 
 interface PreloadOptions extends ReaderOptions {
@@ -35,7 +34,10 @@ export function configure(command: Command): void {
   addReaderOptions(
     command
       .argument('<source>', 'address, storage folder or name of a repository')
-      .argument('[paths...]', 'files and folders of the tree, such as /usr/lib; all of it where none is given'),
+      .argument(
+        '[paths...]',
+        'files and folders of the tree, such as /usr/lib; all of it where none is given',
+      ),
   )
     .requiredOption('--cache <folder>', 'cache folder to fill, as "thimble mount --cache" takes it')
     .option('--cache-size <size>', 'limit of the cache', '1T')
@@ -87,7 +89,13 @@ async function preload(source: string, paths: readonly string[], options: Preloa
       completionText,
     );
     const { rootCatalog, revision } = snapshot;
-    const result: PreloadResult = { fqrn: address.fqrn, rootCatalog, revision, folder: options.cache, ...status };
+    const result: PreloadResult = {
+      fqrn: address.fqrn,
+      rootCatalog,
+      revision,
+      folder: options.cache,
+      ...status,
+    };
     printResult(options, result, `${options.cache} has ${completionText(status)}`);
     verifyNothingIsMissing(status);
   } finally {

@@ -5,7 +5,7 @@ import { parseAccessLog, parseRecording, type Recording } from '../../client/pro
 import { ThimbleError } from '../../core/errors.ts';
 import type { Profile } from '../../core/profile-index.ts';
 import { publishProfile, removeProfiles } from '../../publish/profiles.ts';
-import { publishTarget, publisherPorts } from '../publisher-ports.ts';
+import { publisherPorts, publishTarget } from '../publisher-ports.ts';
 import { withRepository } from '../read-repository.ts';
 import { addAddressOptions } from '../reader-options.ts';
 import type { AddressOptions } from '../settings.ts';
@@ -31,7 +31,10 @@ export function configure(profile: Command): void {
   profile
     .command('publish <fqrn> <name> [recording]')
     .summary('make a profile of a recording, or of the access log of a server')
-    .option('--from-access-log <file>', 'of what the clients of a web server asked for, in place of a recording')
+    .option(
+      '--from-access-log <file>',
+      'of what the clients of a web server asked for, in place of a recording',
+    )
     .addHelpText(
       'after',
       '\nRevision and tree stay as they are. The same name again replaces the profile.\n\nExamples:\n  thimble profile publish os.example.org build build.rec\n  thimble profile publish os.example.org boot --from-access-log access.log',
@@ -89,7 +92,9 @@ function readRecording(fqrn: string, file: string | undefined, accessLog: string
       hint: 'thimble record makes recordings; --from-access-log reads what a web server has logged',
     });
   }
-  return accessLog === undefined ? parseRecording(readText(file!)) : parseAccessLog(readText(accessLog), fqrn);
+  return accessLog === undefined
+    ? parseRecording(readText(file!))
+    : parseAccessLog(readText(accessLog), fqrn);
 }
 
 function readText(file: string): string {

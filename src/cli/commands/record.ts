@@ -21,7 +21,7 @@ export function configure(command: Command): void {
     .requiredOption('--output <file>', 'where the recording goes')
     .addHelpText(
       'after',
-      "\nWhat the kernel has in memory it does not ask for: record a fresh mount, or drop its caches before\n(echo 3 > /proc/sys/vm/drop_caches).\n\nExamples:\n  thimble record /mnt/os --output build.rec\n  thimble record /mnt/os --output build.rec -- sh -c 'cd /mnt/os/src && make'",
+      "\nWhat the kernel has in memory it does not ask for: record a fresh mount, or drop its caches before\n(echo 3 > /proc/sys/vm/drop_caches). With --json, what the command prints is dropped.\n\nExamples:\n  thimble record /mnt/os --output build.rec\n  thimble record /mnt/os --output build.rec -- sh -c 'cd /mnt/os/src && make'",
     )
     .action(async (folder: string, workload: string[], _: unknown, self: Command) =>
       record(folder, workload, self.optsWithGlobals<RecordOptions>()),
@@ -34,7 +34,7 @@ async function record(folder: string, workload: readonly string[], options: Reco
   let status: number | undefined;
   let text: string;
   try {
-    status = await run(workload);
+    status = await run(workload, options.json === true);
   } finally {
     text = await callControl(socket, { method: 'POST', path: '/record/stop', timeoutMs: TIMEOUT_MS });
   }
@@ -51,7 +51,7 @@ async function record(folder: string, workload: readonly string[], options: Reco
 }
 
 /** Runs until the command ends, and answers its status; without one until Ctrl-C. */
-async function run([program, ...args]: readonly string[]): Promise<number | undefined> {
+async function run([program, ...args]: readonly string[], isSilent: boolean): Promise<number | undefined> {
   if (program === undefined) {
     process.stderr.write('Recording; end it with Ctrl-C\n');
     await untilSignal();
@@ -62,8 +62,8 @@ async function run([program, ...args]: readonly string[]): Promise<number | unde
   process.on('SIGINT', ignore);
   try {
     return await new Promise<number>((resolve, reject) => {
-      // stdout is the result.
-      const child = spawn(program, args, { stdio: ['inherit', 2, 'inherit'] });
+      // With --json, stdout is the result and nothing else.
+      const child = spawn(program, args, { stdio: ['inherit', isSilent ? 'ignore' : 'inherit', 'inherit'] });
       child.once('error', (error) =>
         reject(new ThimbleError('USAGE', `Cannot run ${program}`, { cause: error })),
       );

@@ -31,8 +31,12 @@ function launcherIn(installation: string): string {
     accessSync(launcher, constants.X_OK);
     return launcher;
   } catch (error) {
-    throw new ThimbleError('USAGE', `Cannot use ${installation} as an installation: it has no program thimble`, {
-      cause: error,
-    });
+    throw new ThimbleError(
+      'USAGE',
+      `Cannot use ${installation} as an installation: it has no program thimble`,
+      {
+        cause: error,
+      },
+    );
   }
 }

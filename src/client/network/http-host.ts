@@ -3,7 +3,7 @@
  * own on top, so that nobody ever waits for these.
  */
 
-import type { CancelSignal } from '../../core/cancellation.ts';
+import { type CancelSignal, inTime } from '../../core/cancellation.ts';
 import { ThimbleError } from '../../core/errors.ts';
 import type { Clock, Sockets, SocketTarget } from '../../core/ports.ts';
 import { Channel } from './http-channel.ts';
@@ -130,12 +130,18 @@ export class Host {
     return undefined;
   }
 
-  async #connect(lane: Lane, { deadlineMs, connectTimeoutMs }: Wanted): Promise<Channel> {
+  async #connect(lane: Lane, { deadlineMs, connectTimeoutMs, signal }: Wanted): Promise<Channel> {
     const timeoutMs = Math.min(connectTimeoutMs, deadlineMs - this.#clock.monotonicMs());
     try {
       if (timeoutMs <= 0)
         throw new ThimbleError('NETWORK', `Cannot connect to ${this.#target.host}: out of time`);
-      const connection = await this.#sockets.connect(this.#target, timeoutMs);
+      const connecting = this.#sockets.connect(this.#target, timeoutMs);
+      // The sockets keep the time-out themselves.
+      const limits = { clock: this.#clock, deadlineMs, signal };
+      const connection =
+        signal === undefined
+          ? await connecting
+          : await inTime(connecting, `connect to ${this.#target.host}`, limits, (late) => late.close());
       return new Channel(connection, this.#clock, this, lane);
     } catch (error) {
       lane.busy--;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { JumpingClock, ManualClock } from '../../../test/support/fake-clock.ts';
+import { IdleClock, type JumpingClock, ManualClock } from '../../../test/support/fake-clock.ts';
 import { unpackFixture } from '../../../test/support/fixtures.ts';
 import { scratchFolder } from '../../../test/support/scratch.ts';
 import { Cancellation } from '../../core/cancellation.ts';
@@ -52,7 +52,7 @@ function setUp(
     },
     ...(proxy === undefined ? { through: (member) => source(name, member) } : {}),
   });
-  const clock = more.clock ?? new JumpingClock();
+  const clock = more.clock ?? new IdleClock();
   const ports = { random: { fraction: () => 0 }, sourceOf: (name: string) => source(name), ...more, clock };
   const servers = new Servers(
     names.map((name) => source(name)),
@@ -193,6 +193,19 @@ test('Servers waits for name servers as it waits for servers', async () => {
   assert.deepEqual(asked, ['s http://squid:1 (10.0.0.1)']);
 });
 
+test('Servers keeps its deadline also while it looks for a way', async () => {
+  const never = () => new Promise<never>(() => {});
+  const silent = setUp(
+    ['s'],
+    () => undefined,
+    { proxyGroups: [['http://squid:1']] },
+    { resolver: { resolve: never } },
+  );
+  await assert.rejects(silent.fetch(), { code: 'NETWORK', message: /out of time/ });
+  const lost = setUp(['s'], () => undefined, { proxyGroups: [['auto']] }, { discoverProxies: never });
+  await assert.rejects(lost.fetch(), { code: 'NETWORK', message: /out of time/ });
+});
+
 // ---- patience ----
 
 test('Servers asks once more by the same way when a connection broke', async () => {
@@ -219,6 +232,19 @@ test('Servers gives up at once when the server wants to be left alone beyond the
   const { asked, fetch, clock } = setUp(['s'], script, { rounds: 1e9 });
   await assert.rejects(fetch(), { code: 'NETWORK' });
   assert.deepEqual([asked.length, clock.waits.length], [1, 0]);
+});
+
+test('requests that find a server left alone wait without using up their rounds', async () => {
+  const seen = new Set<string>();
+  const script: Script = (_server, _proxy, _options, path) => {
+    const isFirst = !seen.has(path);
+    seen.add(path);
+    return isFirst ? network({ blame: 'server', retryAfterSeconds: 1 }) : undefined;
+  };
+  const { servers } = setUp(['s'], script, { rounds: 2, deadlineMs: 1e9 });
+  const paths = Array.from({ length: 8 }, (_, i) => `data/${i}`);
+  const all = await Promise.all(paths.map((path) => servers.fetch(path, textOf)));
+  assert.equal(all.length, 8);
 });
 
 test('Servers asks another server while one wants to be left alone', async () => {
@@ -278,7 +304,7 @@ test('Servers ends a pause when nobody wants the file any more', async () => {
 
 test('Servers begins a round no later than a period after the one before, also when that took its time', async () => {
   const starts: number[] = [];
-  const clock = new JumpingClock();
+  const clock = new IdleClock();
   const script: Script = () => {
     starts.push(clock.nowMs);
     clock.nowMs += 4_900;
@@ -327,7 +353,7 @@ test('Servers uses only the first so many servers', () => {
 });
 
 test('probeOrder() puts the fastest server first, and those that do not answer last', async () => {
-  const clock = new JumpingClock();
+  const clock = new IdleClock();
   const took: Record<string, number> = { r: 50, s: 10, t: 5 };
   const script: Script = (name) => {
     clock.nowMs += took[name]!;
@@ -392,7 +418,7 @@ test('mirrorRevisions() tells the revision of every server that has a manifest',
 });
 
 test('status() tells what was asked, what failed, and what took longest', async () => {
-  const clock = new JumpingClock();
+  const clock = new IdleClock();
   const script: Script = (name) => {
     clock.nowMs += name === 's' ? 40 : 10;
     return name === 's' ? network() : undefined;

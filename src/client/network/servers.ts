@@ -4,7 +4,7 @@
  * of them again after a pause, and never beyond the deadline (docs/manual/network.md).
  */
 
-import { type CancelSignal, sleep } from '../../core/cancellation.ts';
+import { type CancelSignal, inTime, sleep } from '../../core/cancellation.ts';
 import { errorCodeOf, ThimbleError } from '../../core/errors.ts';
 import { MANIFEST_PATH } from '../../core/manifest.ts';
 import { type Clock, type Log, type Random, silentLog } from '../../core/ports.ts';
@@ -37,6 +37,14 @@ interface Wish<T> {
   readonly signal: CancelSignal | undefined;
   readonly deadlineMs: number;
   readonly consume: (file: SourceFile) => Promise<T>;
+}
+
+interface FailedRound {
+  readonly failure: unknown;
+  /** At least one server may do better the next time. */
+  readonly isTransient: boolean;
+  /** Not all of them wanted to be left alone. */
+  readonly wasAsked: boolean;
 }
 
 /** Servers that are asked at the same time by `fetchFromEach`. */
@@ -125,7 +133,6 @@ export class Servers {
   ): Promise<ServerAnswer<T>[]> {
     await this.#start().catch(() => {});
     const deadlineMs = Math.min(options.deadlineMs ?? this.#options.deadlineMs, SIDE_QUESTION_MS);
-    const wish = this.#wish(path, { ...options, background: true, deadlineMs }, consume);
     const answers: ServerAnswer<T>[] = [];
     const entries = [...this.#list.entries.entries()];
     const ask = async () => {
@@ -133,7 +140,8 @@ export class Servers {
         const [index, entry] = next;
         const server = entry.source.name;
         try {
-          const source = this.#through(entry, await this.#proxyFor(entry, path));
+          const wish = this.#wish(path, { ...options, background: true, deadlineMs }, consume);
+          const source = this.#through(entry, await this.#proxyFor(entry, wish));
           answers[index] = { server, value: await this.#attempt(entry, source, wish, wish.noCache) };
         } catch (error) {
           answers[index] = { server, error };
@@ -216,19 +224,20 @@ export class Servers {
         hint: 'let it ask again with: thimble network online DIR',
       });
     }
-    if (this.#mustStart) await this.#start();
+    if (this.#mustStart) await this.#limited(this.#start(), 'find a way to the servers', wish);
     this.#tryFormerWays(wish.path);
     let failure: unknown;
-    for (let round = 1; ; round++) {
+    for (let round = 0; ; ) {
       const startedMs = this.#clock.monotonicMs();
       const outcome = await this.#askAll(wish);
       if ('value' in outcome) return outcome.value;
       // "Not here" of one server says less than the failure of another.
       if (failure === undefined || errorCodeOf(outcome.failure) !== 'NOT_FOUND') failure = outcome.failure;
+      if (outcome.wasAsked) round++;
       // Absent, damaged or untrusted everywhere: asking again would not help.
       if (!outcome.isTransient || round >= (rounds ?? this.#rounds)) throw failure;
       this.#proxies.onAllServersFailed();
-      if (!(await this.#pause(round, startedMs, wish))) throw failure;
+      if (!(await this.#pause(Math.max(round, 1), startedMs, wish))) throw failure;
     }
   }
 
@@ -238,12 +247,19 @@ export class Servers {
   }
 
   /** Every server once, beginning with the one in use. Throws what no server can mend. */
-  async #askAll<T>(wish: Wish<T>): Promise<{ value: T } | { failure: unknown; isTransient: boolean }> {
+  async #askAll<T>(wish: Wish<T>): Promise<{ readonly value: T } | FailedRound> {
     const { entries, index: first, current } = this.#list;
     let failure: unknown;
     let isTransient = false;
+    let wasAsked = false;
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[(first + i) % entries.length]!;
+      if (this.#clock.monotonicMs() < entry.notBeforeMs) {
+        failure ??= new ThimbleError('NETWORK', `Cannot ask ${entry.source.name}: it wants to be left alone`);
+        isTransient = true;
+        continue;
+      }
+      wasAsked = true;
       try {
         const value = await this.#askServer(entry, wish);
         this.#hasContact = true;
@@ -259,7 +275,7 @@ export class Servers {
       }
       if (this.#clock.monotonicMs() >= wish.deadlineMs) break;
     }
-    return { failure, isTransient };
+    return { failure, isTransient, wasAsked };
   }
 
   #switchTo(entry: ServerEntry): void {
@@ -269,12 +285,9 @@ export class Servers {
 
   /** One server, by one proxy after the other until one does not fail itself. */
   async #askServer<T>(entry: ServerEntry, wish: Wish<T>): Promise<T> {
-    if (this.#clock.monotonicMs() < entry.notBeforeMs) {
-      throw new ThimbleError('NETWORK', `Cannot ask ${entry.source.name}: it wants to be left alone`);
-    }
     let failed: Set<ProxyMember> | undefined;
     for (;;) {
-      const proxy = await this.#proxyFor(entry, wish.path);
+      const proxy = await this.#proxyFor(entry, wish);
       try {
         return await this.#askOneWay(entry, this.#through(entry, proxy), wish);
       } catch (error) {
@@ -366,14 +379,19 @@ export class Servers {
   }
 
   /** Throws NETWORK when no proxy has an address. */
-  async #proxyFor(entry: ServerEntry, path: string): Promise<ProxyMember> {
+  async #proxyFor<T>(entry: ServerEntry, wish: Wish<T>): Promise<ProxyMember> {
     if (entry.source.through === undefined) return DIRECT_MEMBER;
     const proxies = this.#proxies;
     for (;;) {
-      const proxy = proxies.pick(path, this.#clock.monotonicMs());
+      const proxy = proxies.pick(wish.path, this.#clock.monotonicMs());
       if (proxy !== undefined) return proxy;
-      await proxies.ready();
+      await this.#limited(proxies.ready(), 'look up proxies', wish);
     }
+  }
+
+  /** Other requests may go on waiting for the same. */
+  #limited<T>(promise: Promise<void>, what: string, { deadlineMs, signal }: Wish<T>): Promise<void> {
+    return inTime(promise, what, { clock: this.#clock, deadlineMs, signal });
   }
 
   #through(entry: ServerEntry, proxy: ProxyMember): Source {
@@ -414,8 +432,9 @@ export class Servers {
     const options = { background: true, deadlineMs: Math.min(SIDE_QUESTION_MS, this.#options.deadlineMs) };
     const wish = { ...this.#wish(path, options, nothing), headOnly: true };
     try {
-      const source = this.#through(entry, proxy ?? (await this.#proxyFor(entry, path)));
-      return await this.#attempt(entry, source, wish, wish.noCache);
+      const source = this.#through(entry, proxy ?? (await this.#proxyFor(entry, wish)));
+      // What a proxy has kept says nothing about the server.
+      return await this.#attempt(entry, source, wish, true);
     } catch {
       // It stays passed over; the figures of the server say why.
       return false;
@@ -453,16 +472,17 @@ export class Servers {
   async #geoOrder(entries: readonly ServerEntry[]): Promise<number[] | undefined> {
     const hosts = entries.map(({ source }) => source.host);
     if (hosts.length < 2 || !hosts.every((host) => host !== undefined)) return undefined;
-    const proxy = await this.#proxyFor(entries[0]!, '').catch(() => undefined);
+    const consume = (file: SourceFile) => readWhole(file, MAX_GEO_ANSWER_BYTES);
+    const question = () => this.#wish('', { deadlineMs: SIDE_QUESTION_MS }, consume);
+    const proxy = await this.#proxyFor(entries[0]!, question()).catch(() => undefined);
     return askGeoOrder({
       hosts,
       proxyHost: proxy?.target?.host,
       random: this.#random,
       ask: async (index, path) => {
         const entry = entries[index]!;
-        const source = this.#through(entry, await this.#proxyFor(entry, path));
-        const consume = (file: SourceFile) => readWhole(file, MAX_GEO_ANSWER_BYTES);
-        const wish = this.#wish(path, { deadlineMs: SIDE_QUESTION_MS }, consume);
+        const wish = { ...question(), path };
+        const source = this.#through(entry, await this.#proxyFor(entry, wish));
         return this.#attempt(entry, source, wish, wish.noCache);
       },
     });

@@ -212,7 +212,9 @@ export class HttpSource implements Source {
 
 /** Whether it says that it is the part that was asked for, or what there is of it. */
 function isPart({ status, headers }: HttpResponse, { offset, length }: ByteRange): boolean {
-  const range = /^bytes ([0-9]{1,15})-([0-9]{1,15})\/([0-9]{1,15}|\*)$/.exec(headers.get('content-range') ?? '');
+  const range = /^bytes ([0-9]{1,15})-([0-9]{1,15})\/([0-9]{1,15}|\*)$/.exec(
+    headers.get('content-range') ?? '',
+  );
   if (status !== 206 || range === null) return false;
   const [, first, last, total] = range;
   const end = Math.min(offset + length, total === '*' ? Number.POSITIVE_INFINITY : Number(total));

@@ -1,7 +1,7 @@
 /** From a manifest to its profiles. */
 
-import type { Manifest } from '../../core/manifest.ts';
 import { ThimbleError } from '../../core/errors.ts';
+import type { Manifest } from '../../core/manifest.ts';
 import {
   decodeProfileIndex,
   MAX_PROFILE_INDEX_BYTES,

@@ -9,7 +9,7 @@ import type { ByteRange } from '../../core/vfs.ts';
 import { nodeHashing } from '../../node/hashing.ts';
 import { nodeInflating } from '../../node/inflating.ts';
 import type { SourceFile } from '../network/source.ts';
-import { planStretches, ProfileStream, type ProfileStreamOptions } from './profile-stream.ts';
+import { ProfileStream, type ProfileStreamOptions, planStretches } from './profile-stream.ts';
 
 const KIB = 1024;
 
@@ -120,7 +120,9 @@ test('pieces of any size make the same objects', async () => {
 });
 
 test('only the stretches are fetched in which something is missing', async () => {
-  const { stream, wanted, delivered, server } = scene([[300 * KIB, 300 * KIB, 1000, 1000, 300 * KIB, 300 * KIB]]);
+  const { stream, wanted, delivered, server } = scene([
+    [300 * KIB, 300 * KIB, 1000, 1000, 300 * KIB, 300 * KIB],
+  ]);
   wanted.set([0, 1, 1, 0, 0, 1]);
   await stream.run();
   assert.deepEqual([...delivered.keys()], [1, 2, 5]);
@@ -160,8 +162,19 @@ test('sizes of the table that are not true let nothing through', async () => {
     const server = new PackServer();
     server.files.set(objectPath(hash, ''), stored);
     const packs = [{ hash, sizeBytes: stored.length }];
-    const object: PackedObject = { hash, type: '', compression: 'zlib', storedBytes: stored.length, sizeBytes };
-    const { stream, delivered } = scene([], { servers: server, packs, places: placeObjects([object], packs), wanted: new Uint8Array([1]) });
+    const object: PackedObject = {
+      hash,
+      type: '',
+      compression: 'zlib',
+      storedBytes: stored.length,
+      sizeBytes,
+    };
+    const { stream, delivered } = scene([], {
+      servers: server,
+      packs,
+      places: placeObjects([object], packs),
+      wanted: new Uint8Array([1]),
+    });
     await stream.run();
     assert.equal(delivered.size, 0);
     assert.equal(stream.counters.damaged, 1);
@@ -174,16 +187,34 @@ test('an object that is no zlib stream is left out', async () => {
   const server = new PackServer();
   server.files.set(objectPath(hash, ''), stored);
   const packs = [{ hash, sizeBytes: stored.length }];
-  const object: PackedObject = { hash, type: '', compression: 'zlib', storedBytes: stored.length, sizeBytes: 9 };
-  const { stream } = scene([], { servers: server, packs, places: placeObjects([object], packs), wanted: new Uint8Array([1]) });
+  const object: PackedObject = {
+    hash,
+    type: '',
+    compression: 'zlib',
+    storedBytes: stored.length,
+    sizeBytes: 9,
+  };
+  const { stream } = scene([], {
+    servers: server,
+    packs,
+    places: placeObjects([object], packs),
+    wanted: new Uint8Array([1]),
+  });
   await stream.run();
   assert.deepEqual([stream.counters.delivered, stream.counters.damaged], [0, 1]);
 });
 
 for (const [what, change] of [
   ['is missing', (server: PackServer, path: string) => server.files.delete(path)],
-  ['is cut short', (server: PackServer, path: string) => server.files.set(path, server.files.get(path)!.subarray(0, 10))],
-  ['is longer than it may be', (server: PackServer, path: string) => server.files.set(path, Buffer.concat([server.files.get(path)!, Buffer.alloc(50_000)]))],
+  [
+    'is cut short',
+    (server: PackServer, path: string) => server.files.set(path, server.files.get(path)!.subarray(0, 10)),
+  ],
+  [
+    'is longer than it may be',
+    (server: PackServer, path: string) =>
+      server.files.set(path, Buffer.concat([server.files.get(path)!, Buffer.alloc(50_000)])),
+  ],
 ] as const) {
   test(`a pack that ${what} does not keep the next from arriving`, async () => {
     const { stream, server, delivered, paths } = scene([[5000], [6000]]);
@@ -225,12 +256,33 @@ test('whoever cannot take an object ends it', async () => {
 
 test('stretches end where packs do', () => {
   const hash = 'a'.repeat(40) as ContentHash;
-  const object: PackedObject = { hash, type: '', compression: 'none', storedBytes: 400 * KIB, sizeBytes: 400 * KIB };
-  const packs = [{ hash, sizeBytes: 800 * KIB }, { hash, sizeBytes: 800 * KIB }];
+  const object: PackedObject = {
+    hash,
+    type: '',
+    compression: 'none',
+    storedBytes: 400 * KIB,
+    sizeBytes: 400 * KIB,
+  };
+  const packs = [
+    { hash, sizeBytes: 800 * KIB },
+    { hash, sizeBytes: 800 * KIB },
+  ];
   const places = placeObjects([object, object, object, object], packs);
   const plan = (...wanted: number[]) =>
-    planStretches(places, packs, new Uint8Array(wanted)).map(({ pack, first, last, offset, length }) => [pack, first, last, offset / KIB, length / KIB]);
-  assert.deepEqual(plan(1, 1, 1, 1), [[0, 0, 1, 0, 800], [1, 2, 3, 0, 800]]);
-  assert.deepEqual(plan(0, 1, 1, 0), [[0, 1, 1, 400, 400], [1, 2, 2, 0, 400]]);
+    planStretches(places, packs, new Uint8Array(wanted)).map(({ pack, first, last, offset, length }) => [
+      pack,
+      first,
+      last,
+      offset / KIB,
+      length / KIB,
+    ]);
+  assert.deepEqual(plan(1, 1, 1, 1), [
+    [0, 0, 1, 0, 800],
+    [1, 2, 3, 0, 800],
+  ]);
+  assert.deepEqual(plan(0, 1, 1, 0), [
+    [0, 1, 1, 400, 400],
+    [1, 2, 2, 0, 400],
+  ]);
   assert.deepEqual(plan(0, 0, 0, 0), []);
 });

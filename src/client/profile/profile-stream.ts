@@ -102,7 +102,11 @@ export class ProfileStream {
   }
 
   /** Answers a failure of the network; throws those of `deliver`. */
-  async #receive(stretch: Stretch, turn: Promise<unknown> | undefined, onNearEnd: () => void): Promise<unknown> {
+  async #receive(
+    stretch: Stretch,
+    turn: Promise<unknown> | undefined,
+    onNearEnd: () => void,
+  ): Promise<unknown> {
     const { servers, packs } = this.#options;
     const pack = packs[stretch.pack]!;
     const isWhole = stretch.length === pack.sizeBytes;

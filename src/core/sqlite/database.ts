@@ -42,7 +42,9 @@ export class SqliteDatabase {
   /** Opens a file whose pages are read when they are needed. Throws FORMAT, UNSUPPORTED, and what `file.read` throws. */
   static openFile(file: PageFile, cache: PageCache): SqliteDatabase {
     const header = new Uint8Array(HEADER_BYTES);
-    const { pageSize, reservedBytes } = decodeSqliteHeader(header.subarray(0, file.read(0, header, 0, HEADER_BYTES)));
+    const { pageSize, reservedBytes } = decodeSqliteHeader(
+      header.subarray(0, file.read(0, header, 0, HEADER_BYTES)),
+    );
     return new SqliteDatabase(cache.open(file, pageSize), reservedBytes);
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type PageFile, PageCache } from './pages.ts';
+import { PageCache, type PageFile } from './pages.ts';
 
 const PAGE = 512;
 const FRAMES = 16;
@@ -70,5 +70,8 @@ test('a page that cannot be read is asked for again, and spoils no other', () =>
 
 test('a file that is shorter than it was is refused', () => {
   const short: PageFile = { sizeBytes: 2 * PAGE, read: () => 100 };
-  assert.throws(() => new PageCache(0).open(short, PAGE).locate(2), { code: 'STORAGE', message: /ends before page 2/ });
+  assert.throws(() => new PageCache(0).open(short, PAGE).locate(2), {
+    code: 'STORAGE',
+    message: /ends before page 2/,
+  });
 });

@@ -9,7 +9,8 @@ import { namesIn } from './residents.ts';
 
 /** Objects looked at in one go: 10 to 25 ms. */
 const SLICE_OBJECTS = 2048;
-const SHARDS = 256;
+/** Folders that objects are spread over, by the first byte of their hash. */
+export const SHARDS = 256;
 /** Part of a slice that goes, by bytes. */
 const DROPPED_PART = 0.25;
 /** Shards counted in one go by `count`. */
@@ -23,6 +24,8 @@ interface CachedFile {
 }
 
 export interface Slice {
+  /** How many of them it was. */
+  readonly shards: number;
   readonly dropped: Usage;
   /** What the whole folder holds, if this slice was all of it. */
   readonly total: Usage | undefined;
@@ -57,7 +60,7 @@ export class Eviction {
       bytes += sizeBytes;
       objects++;
     }
-    return { dropped: { bytes, objects }, total: isAll ? total : undefined };
+    return { shards, dropped: { bytes, objects }, total: isAll ? total : undefined };
   }
 
   /** Counts all, a little at a time; `undefined` if `isOver` says so meanwhile. Every id goes to `onId`. */

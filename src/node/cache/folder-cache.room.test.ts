@@ -1,11 +1,14 @@
 /** Pins, volatile content, and the count of what is there. */
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { cacheId, put, readAll } from '../../../test/contract/cache-contract.ts';
 import { scratchFolder } from '../../../test/support/scratch.ts';
+import { type CacheId, cacheIdOf } from '../../client/cache.ts';
+import type { ContentHash } from '../../core/content-hash.ts';
 import { FolderCache } from './folder-cache.ts';
 
 function openCache(t: Pick<TestContext, 'after'>, folder: string, limitBytes = 1_000): FolderCache {
@@ -175,3 +178,36 @@ test('FolderCache that is closed takes nothing, gives nothing and touches nothin
   assert.equal(readAll(cache, cacheId(1)), undefined);
   assert.equal(existsSync(pathOf(folder, 2)), false);
 });
+
+test('FolderCache refuses content when all that is there is pinned, however much that is, and says so', (t) => {
+  const folder = scratchFolder(t);
+  const cache = openCache(t, folder, 30_000);
+  const ids = Array.from({ length: 2_900 }, (_, n) => spreadId(n));
+  for (const id of ids) put(cache, id, Buffer.alloc(10));
+  // More than may be pinned: the limit was higher then.
+  const lines = ids.map((id) => `${id} 10\n`).join('');
+  writeFileSync(join(folder, 'pins/kept'), lines);
+  assert.throws(() => put(cache, cacheId(1), Buffer.alloc(2_000)), { code: 'STORAGE' });
+  assert.equal(cache.status().state, 'full');
+  assert.match(cache.status().lastError!, /pinned/);
+  assert.equal(cache.usedBytes, 29_000);
+  assert.equal(cache.status().droppedObjects, 0);
+});
+
+test('FolderCache drops the older of many, a slice at a time, and stays within its limit', (t) => {
+  const cache = openCache(t, scratchFolder(t), 60_000);
+  for (let n = 0; n < 9_000; n++) {
+    put(cache, spreadId(n), Buffer.alloc(10));
+    assert.ok(cache.usedBytes <= 60_000);
+  }
+  const isHere = (n: number) => cache.has(spreadId(n));
+  const kept = (from: number, to: number) =>
+    Array.from({ length: to - from }, (_, i) => isHere(from + i)).filter(Boolean);
+  assert.ok(kept(8_000, 9_000).length === 1_000, 'all of the youngest are there');
+  assert.ok(kept(0, 2_000).length < 600, 'most of the oldest are gone');
+});
+
+/** Ids that are spread as hashes are. */
+function spreadId(n: number): CacheId {
+  return cacheIdOf(createHash('sha1').update(String(n)).digest('hex') as ContentHash, 'zlib');
+}

@@ -12,14 +12,13 @@
  * used longest ago. docs/adr/0005-cache-folder.md
  */
 
-import { closeSync, existsSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, rmSync, writeSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import type { CacheId, CacheStatus, CacheWriter, PinnedObject, SteeredCache } from '../../client/cache.ts';
 import type { Bytes } from '../../core/bytes/byte-string.ts';
 import { messageOf, ThimbleError } from '../../core/errors.ts';
 import { type Log, silentLog } from '../../core/ports.ts';
 import { makeFolder } from '../make-folder.ts';
-import { Eviction } from './eviction.ts';
 import {
   type CacheReaderSettings,
   COUNTED_HITS,
@@ -33,25 +32,17 @@ import { CacheHealth } from './health.ts';
 import { Journal } from './journal.ts';
 import { Pins } from './pins.ts';
 import * as residents from './residents.ts';
+import { Room } from './room.ts';
 import { renameInto, Suspects } from './suspects.ts';
 
-/** Dropping goes on until the cache is this part of its limit, so that it is not needed for every object. */
-const DROP_TO = 0.9;
 /** What people pin may take this part of the limit. */
 const MAX_PINNED_PART = 0.75;
 /** The same for what one mount holds for itself. */
 const MAX_HELD_PART = 0.25;
-/** Of a small disk, this part is enough to be left free. */
-const KEEP_FREE_PART = 0.1;
 /** Objects up to this are written in one go when they are committed; for larger ones room is reserved before. */
 const SMALL_BYTES = 128 * 1024;
 /** Slices that are dropped for one object on a full disk. */
 const MAX_TRIES = 8;
-/** `sums` is written anew when it is longer than twice the lines it needs, and than this. */
-const MIN_COMPACTED_BYTES = 64 * 1024;
-const SUM_LINE_BYTES = 80;
-/** Counting begins so long after opening: a mount has better things to do at first. */
-const COUNT_AFTER_MS = 2_000;
 
 export interface FolderCacheOptions {
   readonly limitBytes: number;
@@ -69,17 +60,12 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
   readonly #resident = residents.nextResident();
   readonly #journal: Journal;
   readonly #suspects: Suspects;
-  readonly #eviction: Eviction;
   readonly #pins: Pins;
+  readonly #room: Room;
   readonly #health = new CacheHealth();
   /** What a second thread counts. */
   readonly #otherCounters = new SharedArrayBuffer(COUNTERS_BYTES);
-  #untilLookBytes = 0;
   #counter = 0;
-  #dropped = { bytes: 0, objects: 0 };
-  #sinceCountBytes = 0;
-  #counting: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   /** Opens or makes a cache folder; may be open more than once. Throws STORAGE if it cannot be used. */
@@ -106,7 +92,6 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
     for (const part of ['objects', 'tmp', 'running', 'suspect', 'pins'])
       makeFolder(`${folder}/${part}`, 0o700);
     this.#suspects = new Suspects(folder, log);
-    this.#eviction = new Eviction(() => [`${folder}/objects`, ...this.#suspects.generations]);
     this.#pins = new Pins(folder, this.#resident);
     const isClean = residents.clearUpAfterTheDead(folder);
     const isSameBoot = residents.isSameBoot(folder);
@@ -121,7 +106,12 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
     residents.enter(folder, this.#resident);
     residents.rememberBoot(folder, this.#resident);
     this.#journal = new Journal(folder);
-    if (!isClean || !this.#journal.isCounted) this.#countSoon();
+    this.#room = new Room({
+      ...{ folder, limitBytes, keepFreeBytes, log },
+      ...{ journal: this.#journal, suspects: this.#suspects, pins: this.#pins },
+      temporaryPath: (name) => this.#temporaryPath(name),
+    });
+    if (!isClean || !this.#journal.isCounted) this.#room.countSoon();
   }
 
   get usedBytes(): number {
@@ -132,7 +122,7 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
   override close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearTimeout(this.#timer);
+    this.#room.close();
     super.close();
     try {
       this.#pins.release();
@@ -164,9 +154,14 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
   }
 
   override discard(id: CacheId): void {
+    if (this.#isClosed) return;
     super.discard(id);
-    const sizeBytes = this.#suspects.discard(id);
-    if (sizeBytes !== undefined) this.#journal.change(-sizeBytes, -1);
+    try {
+      const sizeBytes = this.#suspects.discard(id);
+      if (sizeBytes !== undefined) this.#journal.change(-sizeBytes, -1);
+    } catch (error) {
+      this.#log.warn('cached object cannot be removed', { id, error: messageOf(error) });
+    }
   }
 
   /** Does not drop an object as long as this cache is open; too many are not held. */
@@ -222,12 +217,12 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
       objects,
       limitBytes: this.limitBytes,
       keepFreeBytes: this.#keepFreeBytes,
-      freeBytes: this.#disk()?.freeBytes,
+      freeBytes: this.#room.disk()?.freeBytes,
       pinnedBytes: this.#pinnedBytes(),
       hits: counted(COUNTED_HITS),
       misses: counted(COUNTED_MISSES),
-      droppedObjects: this.#dropped.objects,
-      droppedBytes: this.#dropped.bytes,
+      droppedObjects: this.#room.dropped.objects,
+      droppedBytes: this.#room.dropped.bytes,
       readFailures: counted(COUNTED_READ_FAILURES),
       writeFailures: this.#health.writeFailures,
       lower: [],
@@ -239,16 +234,9 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
     return { folder: this.folder, lowerFolders: [], counters: this.#otherCounters };
   }
 
-  /** Counts everything, and forgets the sums of objects that are gone; readers hardly notice. Never throws. */
+  /** Counts everything, a little at a time. Never throws. */
   count(): Promise<void> {
-    this.#counting ??= this.#count()
-      .catch((error: unknown) => {
-        this.#log.warn('cached objects cannot be counted', { error: messageOf(error) });
-      })
-      .finally(() => {
-        this.#counting = undefined;
-      });
-    return this.#counting;
+    return this.#room.count();
   }
 
   protected override openFile(id: CacheId): number | undefined {
@@ -289,7 +277,7 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
     this.#attempt(id, () => {
       const usedBytes = this.#journal.put(id, bytes.length, sum);
       try {
-        this.#admit(usedBytes, bytes.length);
+        this.#room.admit(usedBytes, bytes.length);
         this.#writeFile(path, bytes);
       } catch (error) {
         this.#journal.change(-bytes.length, -1);
@@ -357,7 +345,7 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
   #reserve(temporary: string, sizeBytes: number): number {
     const usedBytes = this.#journal.change(sizeBytes, 0);
     try {
-      this.#admit(usedBytes, sizeBytes);
+      this.#room.admit(usedBytes, sizeBytes);
       return openSync(temporary, 'wx', 0o600);
     } catch (error) {
       this.#journal.change(-sizeBytes, 0);
@@ -381,7 +369,7 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
         return result;
       } catch (error) {
         const isFull = (error as NodeJS.ErrnoException).code === 'ENOSPC';
-        if (isFull && tries < MAX_TRIES && this.#couldDrop()) continue;
+        if (isFull && tries < MAX_TRIES && this.#room.couldDrop()) continue;
         this.#health.onWriteFailed(error);
         throw new ThimbleError('STORAGE', `Cannot cache ${what} in ${this.folder}`, { cause: error });
       }
@@ -392,74 +380,6 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
     return `${this.folder}/tmp/${this.#resident}-${name}`;
   }
 
-  // ---- room ----
-
-  /** Makes room for what has just been announced. Throws ENOSPC where nothing can be dropped. */
-  #admit(usedBytes: number, sizeBytes: number): void {
-    if (usedBytes > this.limitBytes) this.#keepLimit(sizeBytes);
-    if (this.#keepFreeBytes === 0) return;
-    this.#untilLookBytes -= sizeBytes;
-    if (this.#untilLookBytes <= 0) this.#keepFree();
-  }
-
-  #keepLimit(announcedBytes: number): void {
-    while (this.#journal.usage.bytes > this.limitBytes) {
-      const wantedBytes = this.#journal.usage.bytes - this.limitBytes * DROP_TO;
-      const { dropped, total } = this.#dropSlice(wantedBytes);
-      if (dropped > 0 || total === undefined) continue;
-      // All that is there is pinned, or the count is wrong: processes that were killed had reserved some.
-      if (total + announcedBytes > this.limitBytes) throw noSpace('all that is in the cache is pinned');
-      this.#journal.change(total + announcedBytes - this.#journal.usage.bytes, 0);
-    }
-  }
-
-  /** Looks at the disk now and then: others fill it too. */
-  #keepFree(): void {
-    const disk = this.#disk();
-    if (disk === undefined) return;
-    const keepBytes = Math.min(this.#keepFreeBytes, disk.totalBytes * KEEP_FREE_PART);
-    let missingBytes = keepBytes - disk.freeBytes;
-    while (missingBytes > 0) {
-      const { dropped, total } = this.#dropSlice(missingBytes + keepBytes / 2);
-      if (dropped === 0 && total !== undefined) throw noSpace('nothing is left to be dropped');
-      missingBytes -= dropped;
-    }
-    this.#untilLookBytes = keepBytes / 2;
-  }
-
-  #couldDrop(): boolean {
-    try {
-      return this.#dropSlice(this.#journal.usage.bytes / 2).dropped > 0;
-    } catch {
-      // What made room necessary is told about.
-      return false;
-    }
-  }
-
-  /** Answers bytes dropped, and bytes that were there before if it has looked at everything. */
-  #dropSlice(wantedBytes: number): { readonly dropped: number; readonly total: number | undefined } {
-    const { dropped, total } = this.#eviction.dropSlice(wantedBytes, this.#pins.all());
-    if (dropped.objects > 0) {
-      this.#journal.change(-dropped.bytes, -dropped.objects);
-      this.#dropped.bytes += dropped.bytes;
-      this.#dropped.objects += dropped.objects;
-      this.#sinceCountBytes += dropped.bytes;
-      this.#log.debug('dropped objects from the cache', { ...dropped, usedBytes: this.usedBytes });
-      if (this.#sinceCountBytes > this.limitBytes / 2) this.#countSoon();
-    }
-    return { dropped: dropped.bytes, total: total?.bytes };
-  }
-
-  #disk(): { readonly freeBytes: number; readonly totalBytes: number } | undefined {
-    try {
-      const { bavail, blocks, bsize } = statfsSync(this.folder);
-      return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
-    } catch {
-      // A disk that does not even say how large it is fails elsewhere, and is told about there.
-      return undefined;
-    }
-  }
-
   #pinnedBytes(): number {
     try {
       return this.#pins.bytes;
@@ -468,44 +388,4 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
       return 0;
     }
   }
-
-  // ---- counting ----
-
-  #countSoon(): void {
-    this.#sinceCountBytes = 0;
-    if (this.#timer !== undefined || this.#isClosed) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      void this.count();
-    }, COUNT_AFTER_MS);
-    this.#timer.unref();
-  }
-
-  async #count(): Promise<void> {
-    this.#journal.catchUp();
-    const before = this.#journal.usage;
-    const end = this.#journal.sizeBytes;
-    const ids = new Set<string>();
-    const keepIds = end > Math.max(MIN_COMPACTED_BYTES, 2 * SUM_LINE_BYTES * before.objects);
-    const counted = await this.#eviction.count(
-      (id) => void (keepIds && ids.add(id)),
-      () => this.#isClosed,
-    );
-    if (counted === undefined || this.#isClosed) return;
-    let reserved = 0;
-    for (const name of residents.namesIn(`${this.folder}/tmp`)) reserved += Number(name.split('-')[2]) || 0;
-    this.#journal.catchUp();
-    const since = this.#journal.usage;
-    this.#journal.setTotal({
-      bytes: counted.bytes + reserved + Math.max(0, since.bytes - before.bytes),
-      objects: counted.objects + Math.max(0, since.objects - before.objects),
-    });
-    if (keepIds && residents.countResidents(this.folder) === 1)
-      this.#journal.compact(ids, end, this.#temporaryPath('sums'));
-    this.#journal.saveTotal(this.#temporaryPath('usage'));
-  }
-}
-
-function noSpace(why: string): Error {
-  return Object.assign(new Error(why), { code: 'ENOSPC' });
 }

@@ -23,7 +23,6 @@ import {
   writeSync,
 } from 'node:fs';
 import type { CacheId } from '../../client/cache.ts';
-import { ThimbleError } from '../../core/errors.ts';
 
 const READ_CHUNK_BYTES = 256 * 1024;
 
@@ -159,9 +158,8 @@ export class Journal {
   #append(line: string, bytes: number, objects: number): number {
     const text = this.#isBroken ? `\n${line}` : line;
     this.#isBroken = true;
-    if (writeSync(this.#fd, text) < text.length) {
-      throw new ThimbleError('STORAGE', `Cannot write all of a line to ${this.#folder}/sums`);
-    }
+    // On a full disk, part of a line may be all that fits; the rest throws.
+    for (let at = 0; at < text.length; ) at += writeSync(this.#fd, text.slice(at));
     this.#isBroken = false;
     this.#ownLength += text.length;
     this.#ownBytes += bytes;

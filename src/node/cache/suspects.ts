@@ -33,8 +33,7 @@ export class Suspects {
   /** Folders of suspects, the youngest first. */
   get generations(): readonly string[] {
     const path = `${this.#folder}/suspect`;
-    const stats = statSync(path, { throwIfNoEntry: false });
-    const state = `${stats?.mtimeMs} ${stats?.nlink}`;
+    const state = stateOf(path);
     if (state !== this.#state) {
       this.#state = state;
       this.#generations = numbersIn(path).map((n) => `${path}/${n}`);
@@ -110,6 +109,17 @@ export class Suspects {
     rm(temporary, { recursive: true, force: true }).catch((error: unknown) => {
       this.#log.warn('old cached objects cannot be removed', { error: messageOf(error) });
     });
+  }
+}
+
+/** Changes when a folder gets another name in it. */
+function stateOf(folder: string): string {
+  try {
+    const { mtimeMs, nlink } = statSync(folder);
+    return `${mtimeMs} ${nlink}`;
+  } catch {
+    // On a disk that fails nothing is acquitted.
+    return '';
   }
 }
 

@@ -11,7 +11,7 @@ import { type PublishedRepository, publishRepository } from '../../support/clien
 import { ended, FaultClient, type FaultClientOptions, LIMITS, SLACK_MS } from '../../support/fault-client.ts';
 import { FaultServer } from '../../support/fault-server.ts';
 import { fileScope } from '../../support/file-scope.ts';
-import { type Outcome, type Trouble, TROUBLES } from '../../support/http-faults.ts';
+import { type Outcome, TROUBLES, type Trouble } from '../../support/http-faults.ts';
 import { memoryScratch } from '../../support/scratch.ts';
 import { dir, file } from '../../support/trees.ts';
 
@@ -64,7 +64,11 @@ before(async () => {
   scratch = memoryScratch(scope);
   published = await publishRepository(scope);
   await published.publish(
-    dir({ small: file(SMALL), large: file(LARGE), sub: dir({ '.cvmfscatalog': file(''), inside: file(INSIDE) }) }),
+    dir({
+      small: file(SMALL),
+      large: file(LARGE),
+      sub: dir({ '.cvmfscatalog': file(''), inside: file(INSIDE) }),
+    }),
   );
   await learnPaths();
 });
@@ -73,7 +77,11 @@ before(async () => {
 async function learnPaths(): Promise<void> {
   const server = await FaultServer.start(scope, published);
   const client = clientOf(scope, [server.url]);
-  const learn = async (name: string, path: (asked: readonly string[]) => string, read: () => Promise<unknown>) => {
+  const learn = async (
+    name: string,
+    path: (asked: readonly string[]) => string,
+    read: () => Promise<unknown>,
+  ) => {
     const known = server.paths.length;
     await read();
     const found = TARGETS.find((one) => one.name === name)!;
@@ -81,8 +89,16 @@ async function learnPaths(): Promise<void> {
   };
   const catalogAmong = (asked: readonly string[]) => asked.find((path) => path.endsWith('C'))!;
   await learn('root catalog', catalogAmong, () => client.open());
-  await learn('small object', (asked) => asked[0]!, () => client.read('small'));
-  await learn('large object', (asked) => asked[0]!, () => client.read('large'));
+  await learn(
+    'small object',
+    (asked) => asked[0]!,
+    () => client.read('small'),
+  );
+  await learn(
+    'large object',
+    (asked) => asked[0]!,
+    () => client.read('large'),
+  );
   await learn('nested catalog', catalogAmong, () => client.read('sub/inside'));
 }
 
@@ -118,7 +134,10 @@ async function alone(t: TestContext, trouble: Trouble, target: Target): Promise<
   await server.heal();
   await new Promise((resolve) => setTimeout(resolve, trouble.leaveAloneMs ?? 0));
   const again = await ended(() => target.read(client));
-  assert.ok(again.value?.equals(target.expected), `${target.name}, after it was healed: ${messageOf(again.error)}`);
+  assert.ok(
+    again.value?.equals(target.expected),
+    `${target.name}, after it was healed: ${messageOf(again.error)}`,
+  );
   assert.ok(again.ms < LIMITS.backoffMaxMs + SLACK_MS, `${target.name}: well again after ${again.ms} ms`);
   client.assertCacheIsSound();
 }

@@ -38,7 +38,14 @@ before(() => {
     const path = join(storage, objectPath(hash, ''));
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, stored);
-    needs.push({ kind: 'object', hash, type: '', compression: 'zlib', sizeBytes: content.length, label: content });
+    needs.push({
+      kind: 'object',
+      hash,
+      type: '',
+      compression: 'zlib',
+      sizeBytes: content.length,
+      label: content,
+    });
   }
 });
 
@@ -52,7 +59,13 @@ function objectsFrom(t: TestContext, servers: readonly FaultServer[], deadlineMs
   const all = new Servers(
     sources,
     { clock: nodeClock, random: nodeRandom },
-    { deadlineMs, backoffInitMs: 5, backoffMaxMs: LIMITS.backoffMaxMs, rounds: 1_000, firstContactRounds: 1_000 },
+    {
+      deadlineMs,
+      backoffInitMs: 5,
+      backoffMaxMs: LIMITS.backoffMaxMs,
+      rounds: 1_000,
+      firstContactRounds: 1_000,
+    },
   );
   const ports = { hashing: nodeHashing, inflating: nodeInflating };
   return { servers: all, objects: new Objects(all, new MemoryCache(1e6), ports) };
@@ -183,9 +196,15 @@ describe('fault', { concurrency: 4 }, () => {
     ['range that is longer', part('bytes 3-9/60', 'xyzxyzx')],
     ['part without a range', ({ socket }) => void socket.write(response('xyz', '206 Partial Content'))],
     ['range of another unit', part('lines 3-5/60', 'xyz')],
-    ['several ranges', ({ socket }) =>
-      void socket.write(response('--x\r\n', '206 Partial Content', ['Content-Type: multipart/byteranges']))],
-    ['416 Range Not Satisfiable', ({ socket }) => void socket.write(response('', '416 Range Not Satisfiable'))],
+    [
+      'several ranges',
+      ({ socket }) =>
+        void socket.write(response('--x\r\n', '206 Partial Content', ['Content-Type: multipart/byteranges'])),
+    ],
+    [
+      '416 Range Not Satisfiable',
+      ({ socket }) => void socket.write(response('', '416 Range Not Satisfiable')),
+    ],
   ] as [string, Fault][]) {
     test(`${how}: not taken for the part that was asked for`, async (t) => {
       const bad = await start(t);
@@ -193,7 +212,10 @@ describe('fault', { concurrency: 4 }, () => {
       writeFileSync(join(storage, 'external'), '0123456789');
       const good = await start(t);
       const read = (servers: readonly FaultServer[]) =>
-        objectsFrom(t, servers).servers.fetch('external', (file) => readWhole(file, 100), { offset: 3, length: 3 });
+        objectsFrom(t, servers).servers.fetch('external', (file) => readWhole(file, 100), {
+          offset: 3,
+          length: 3,
+        });
       const { code, value, ms } = await ended(() => read([bad]));
       assert.ok(code === 'NETWORK' || code === 'INTEGRITY' || code === 'FORMAT', `${code} ${value}`);
       assert.ok(ms < LIMITS.deadlineMs + SLACK_MS);

@@ -8,6 +8,9 @@ import { HttpClient } from '../../../src/client/network/http-client.ts';
 import { parseHttpUrl } from '../../../src/client/network/url.ts';
 import { parseAccessLog, parseRecording } from '../../../src/client/profile/recording.ts';
 import { SnapshotVfs } from '../../../src/client/snapshot-vfs.ts';
+import { parseMountOptions } from '../../../src/config/mount-options.ts';
+import { parseOwnFile } from '../../../src/config/own-files.ts';
+import { ShellEvaluation } from '../../../src/config/shell-evaluation.ts';
 import { parseBlacklists } from '../../../src/core/blacklist.ts';
 import { type ByteString, type Bytes, byteStringOf, bytesOf } from '../../../src/core/bytes/byte-string.ts';
 import { decodeBase64, decodeHex } from '../../../src/core/bytes/hex.ts';
@@ -62,6 +65,16 @@ const REFUSALS: readonly ErrorCode[] = ['FORMAT', 'LIMIT', 'INTEGRITY', 'UNSUPPO
 /** Whether a decoder may throw this. */
 export function isRefusal(error: unknown, { alsoRefuses = [] }: Pick<Decoder, 'alsoRefuses'> = {}): boolean {
   return error instanceof ThimbleError && (REFUSALS.includes(error.code) || alsoRefuses.includes(error.code));
+}
+
+/** A configuration file of CernVM-FS, on a machine with no other file. */
+function evaluateShell(file: string): void {
+  const files = {
+    read: (path: string) => (path === '/main.conf' ? { text: file, isPublic: true } : undefined),
+    isFile: () => false,
+    isFolder: () => true,
+  };
+  new ShellEvaluation({ files, machineNumber: 1 }).include('/main.conf');
 }
 
 /** Each thing is asked for on its own, so that one that is refused does not hide the others. */
@@ -311,6 +324,30 @@ export const DECODERS: Readonly<Record<string, Decoder>> = {
   parseBlacklists: {
     decode: (file) => parseBlacklists([file]),
     samples: [text(`# revoked\n${FINGERPRINT} # mine\n<a.example.org 17\n`)],
+  },
+  evaluateShell: {
+    decode: asText(evaluateShell),
+    samples: [
+      text(
+        '# a\nexport A="x $B ${C:-d}" B=\'1\'\nif [ -z "$A" ] && ! [ $B -lt 2 ]; then\n  . ./b.conf\nelif test a = b; then :\nelse readonly C=$((RANDOM % 2))\nfi\n',
+      ),
+      text('A=$(x)\nif grep -q "a\\|b" /etc/x; then unset A; return; fi\nD=`y`${A:=e}\\\nf\n'),
+    ],
+  },
+  parseOwnFile: {
+    decode: asText((yaml) => parseOwnFile(yaml, 'client.yaml', parseFqrn('os.example.org'), [])),
+    samples: [
+      text('cache:\n  limit: 4G\nproxies: {groups: ["a:1|b:2", DIRECT]}\nmount: {variables: {A: b}}\n'),
+      text(
+        'domains:\n  example.org:\n    mount: {suid: true}\nrepositories: {os.example.org: {offline: {deadlineSeconds: wait}}}\n',
+      ),
+    ],
+    testInputs: 500,
+  },
+  parseMountOptions: {
+    decode: asText((list) => parseMountOptions([list])),
+    samples: [text('rw,nodev,_netdev,cache.limit=1G,"variable=A=1,2",config=/a:/b,CVMFS_TIMEOUT=5')],
+    alsoRefuses: ['USAGE'],
   },
   parsePathSpecs: {
     decode: matchPaths,
