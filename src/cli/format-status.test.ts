@@ -61,7 +61,10 @@ test('a mount in trouble says so', () => {
           { seconds: SAMPLE_SECONDS - 5, level: 'error', message: 'cannot fetch', fields: { what: '/x' } },
         ],
       },
-      parts: { complete: { state: 'running', doneBytes: 5_000_000, detail: { hidden: true } }, recorder: {} },
+      parts: {
+        complete: { state: 'running', doneBytes: 5_000_000, detail: { hidden: true } },
+        recorder: { recording: false, objects: 0 },
+      },
     },
   };
   const text = formatReports([troubled], SAMPLE_SECONDS);

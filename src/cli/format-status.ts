@@ -195,10 +195,10 @@ function troubleLines({ log }: MountStatus, nowSeconds: number): string[] {
   });
 }
 
-/** Parts that this file does not know: their numbers and words, one after another. */
+/** Parts that this file does not know: their numbers and words, one after another. One that does nothing says nothing. */
 function plainText(part: PartStatus): string | undefined {
   const words = Object.entries(part)
-    .filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value))
+    .filter(([, value]) => Boolean(value) && ['string', 'number', 'boolean'].includes(typeof value))
     .map(([name, value]) =>
       name.endsWith('Bytes') ? `${name.slice(0, -5)} ${formatBytes(Number(value))}` : `${name} ${value}`,
     );

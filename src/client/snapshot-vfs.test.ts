@@ -382,7 +382,10 @@ test('read() needs nothing to read nothing', async () => {
 
 test('read() discards cached content that is shorter than the catalog says, and asks for it again', async () => {
   const discarded: string[] = [];
-  const cache = { read: (_: unknown, __: number, length: number) => length - 1, discard: (id: string) => void discarded.push(id) };
+  const cache = {
+    read: (_: unknown, __: number, length: number) => length - 1,
+    discard: (id: string) => void discarded.push(id),
+  };
   const vfs = new SnapshotVfs({ hashing: nodeHashing, cache });
   vfs.catalogs.attach({ mountpoint: ROOT, hash: rootHash, reader: await catalogOf(rootHash) });
   const { node } = vfs.lookup(ROOT_NODE, Buffer.from('a.txt')) as Attributes;

@@ -45,8 +45,6 @@ export interface MountSettings {
   readonly directIo: boolean;
   /** Where magic extended attributes are listed; asked for by name they always answer. [CVMFS_MAGIC_XATTRS_VISIBILITY] */
   readonly magicXattrs: 'rootonly' | 'always' | 'never';
-  /** How long the kernel may keep names and attributes of a mount that follows updates. [CVMFS_KCACHE_TIMEOUT] */
-  readonly validSeconds: number;
 }
 
 export interface LogSettings {

@@ -209,7 +209,6 @@ describe('parameters of CernVM-FS', () => {
     ],
     ['CVMFS_USYSLOG=/var/log/@org@.log', (s) => s.log.file, '/var/log/os.log'],
     ['CVMFS_DEBUGLOG=/tmp/x', (s) => [s.log.file, s.log.level], ['/tmp/x', 'debug']],
-    ['CVMFS_KCACHE_TIMEOUT=10', (s) => s.mount.validSeconds, 10],
   ];
   for (const [text, value, expected] of rows) {
     test(JSON.stringify(text), (t) => {

@@ -167,7 +167,6 @@ export function settingsOf(configuration: Configuration): ClientSettings {
       passthrough: get('mount.passthrough'),
       directIo: get('mount.directIo'),
       magicXattrs: get('mount.magicXattrs'),
-      validSeconds: get('mount.validSeconds'),
     },
     offline: { deadlineSeconds: deadline },
     variables: variablesOf(configuration),

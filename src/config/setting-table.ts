@@ -313,12 +313,6 @@ export const SETTINGS = {
     cvmfs: ['CVMFS_MAGIC_XATTRS_VISIBILITY', 'CVMFS_HIDE_MAGIC_XATTRS'],
     fromCvmfs: cvmfs.magicXattrs,
   }),
-  'mount.validSeconds': row({
-    kind: seconds(0),
-    default: 60,
-    meaning: 'how long the kernel may keep names and attributes of a mount that follows updates',
-    cvmfs: ['CVMFS_KCACHE_TIMEOUT'],
-  }),
   'mount.variables': row({
     kind: kinds.variables,
     default: {},

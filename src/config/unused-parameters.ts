@@ -44,6 +44,7 @@ const UNUSED: Readonly<Record<string, string>> = {
   CVMFS_INFLUX_PORT: TELEMETRY,
   CVMFS_INITIAL_GENERATION: NFS,
   CVMFS_INSTRUMENT_FUSE: TRACE,
+  CVMFS_KCACHE_TIMEOUT: 'the kernel keeps what it learnt until it is told of a change',
   CVMFS_LIBRARY_PATH: ONE_LIBRARY,
   CVMFS_MEMCACHE_SIZE: MEMORY,
   CVMFS_MOUNT_RW: 'mounts are read-only',

@@ -74,6 +74,8 @@ export interface Connection {
   read(): Promise<Bytes | undefined>;
   /** Closes at once, also a pending `read` (which then throws NETWORK). */
   close(): void;
+  /** False where bytes or the end have arrived that nobody has read yet; missing where that is not known. */
+  isQuiet?(): boolean;
 }
 
 export interface Sockets {

@@ -5,6 +5,7 @@
 
 import { closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { NO_MEMORY } from '../client/revision-memory.ts';
 import type { Log } from '../core/ports.ts';
 import { ProfileFeed } from '../mount/profile-feed.ts';
 import { type ProfileWorkerData, runProfileWorker } from '../mount/profile-worker.ts';
@@ -86,7 +87,8 @@ async function mountRoot(
     cacheLimitBytes,
     retries: { deadlineMs: ROOT_DEADLINE_MS, rounds: ROOT_ROUNDS },
   };
-  const access = openRepository(address, { ...network, log });
+  const limits = { memory: NO_MEMORY, minimumRevision: settings.minimumRevision };
+  const access = openRepository(address, { ...network, limits, log });
   const profile =
     settings.profile === undefined
       ? undefined

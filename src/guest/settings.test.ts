@@ -36,10 +36,18 @@ describe('mergeSettings()', () => {
     tag: undefined,
     rootHash: undefined,
     profile: undefined,
+    minimumRevision: 0,
     formatDevice: undefined,
     withoutDisk: false,
     rescue: false,
   };
+
+  test('mergeSettings() keeps the minimum revision of the image for its repository alone', () => {
+    const image = { ...IMAGE, minimumRevision: 7 };
+    assert.equal(mergeSettings(image, [], '').minimumRevision, 7);
+    assert.equal(mergeSettings(image, [], 'thimble.minimum_revision=0').minimumRevision, 0);
+    assert.equal(mergeSettings(image, [], 'thimble.repo=other.example.org').minimumRevision, 0);
+  });
 
   test('mergeSettings() takes everything from the image when nobody says otherwise', () => {
     assert.deepEqual(mergeSettings(IMAGE, [], 'BOOT_IMAGE=/boot/vmlinuz quiet console=ttyS0'), defaults);
@@ -67,6 +75,7 @@ describe('mergeSettings()', () => {
     ['thimble.tag=v1.2', { tag: 'v1.2' }],
     [`thimble.root_hash=${HASH}-shake128`, { rootHash: `${HASH}-shake128` }],
     ['thimble.profile=boot', { profile: 'boot' }],
+    ['thimble.minimum_revision=7', { minimumRevision: 7 }],
     ['thimble.format=/dev/vdb', { formatDevice: '/dev/vdb' }],
     ['thimble.nodisk', { withoutDisk: true }],
     ['thimble.rescue', { rescue: true }],
@@ -125,6 +134,7 @@ describe('mergeSettings()', () => {
   const malformed: readonly [line: string, message: RegExp][] = [
     ['thimble.repo=', /"" as a repository name/],
     ['thimble.repo=../etc', /repository name/],
+    ['thimble.minimum_revision=x', /"x" is not a revision/],
     ['thimble.root_hash=', /"" is not a root hash/],
     ['thimble.root_hash=v1', /"v1" is not a root hash/],
     [`thimble.root_hash=${HASH.toUpperCase().replace('2', 'G')}`, /is not a root hash/],
@@ -168,13 +178,14 @@ describe('mergeSettings()', () => {
 
 describe('parseImageSettings()', () => {
   test('parseImageSettings() reads what an image holds', () => {
-    const full = { ...IMAGE, tag: 'v1', rootHash: HASH, profile: 'boot' };
+    const full = { ...IMAGE, tag: 'v1', rootHash: HASH, profile: 'boot', minimumRevision: 7 };
     assert.deepEqual(parseImageSettings(JSON.stringify(full)), full);
     assert.deepEqual(parseImageSettings(JSON.stringify(IMAGE)), {
       ...IMAGE,
       tag: undefined,
       rootHash: undefined,
       profile: undefined,
+      minimumRevision: undefined,
     });
   });
 
@@ -188,6 +199,7 @@ describe('parseImageSettings()', () => {
     ['servers that are no texts', JSON.stringify({ ...IMAGE, servers: [1] })],
     ['one proxy for a list', JSON.stringify({ ...IMAGE, proxies: 'http://p' })],
     ['a tag that is a number', JSON.stringify({ ...IMAGE, tag: 1 })],
+    ['a minimum revision that is none', JSON.stringify({ ...IMAGE, minimumRevision: -1 })],
     ['a profile that is a list', JSON.stringify({ ...IMAGE, profile: [] })],
     ['a root hash that is null', JSON.stringify({ ...IMAGE, rootHash: null })],
   ];

@@ -16,6 +16,8 @@ export interface ImageSettings {
   readonly tag?: string | undefined;
   readonly rootHash?: string | undefined;
   readonly profile?: string | undefined;
+  /** That of the repository when the image was made; nobody can send the machine back behind it. */
+  readonly minimumRevision?: number | undefined;
 }
 
 export interface GuestSettings {
@@ -26,6 +28,8 @@ export interface GuestSettings {
   readonly rootHash: ContentHash | undefined;
   /** What is streamed ahead while the machine boots; a name that the repository does not have does no harm. */
   readonly profile: string | undefined;
+  /** Older states of the repository are refused; a root hash is its own proof. */
+  readonly minimumRevision: number;
   /** A block device that the user named to be formatted as scratch disk. */
   readonly formatDevice: string | undefined;
   /** Use no scratch disk even if there is one. */
@@ -43,6 +47,7 @@ const KNOWN = new Set([
   'tag',
   'root_hash',
   'profile',
+  'minimum_revision',
   'format',
   'nodisk',
   'rescue',
@@ -79,14 +84,19 @@ export function parseImageSettings(text: string): ImageSettings {
   } catch (error) {
     throw damaged(error);
   }
-  const { fqrn, servers, proxies, tag, rootHash, profile } = (value ?? {}) as Readonly<
+  const { fqrn, servers, proxies, tag, rootHash, profile, minimumRevision } = (value ?? {}) as Readonly<
     Record<string, unknown>
   >;
   const isOptionalText = (field: unknown): field is string | undefined =>
     field === undefined || typeof field === 'string';
   if (typeof fqrn !== 'string' || !isTexts(servers) || !isTexts(proxies)) throw damaged();
   if (!isOptionalText(tag) || !isOptionalText(rootHash) || !isOptionalText(profile)) throw damaged();
-  return { fqrn, servers, proxies, tag, rootHash, profile };
+  if (minimumRevision !== undefined && !isRevision(minimumRevision)) throw damaged();
+  return { fqrn, servers, proxies, tag, rootHash, profile, minimumRevision };
+}
+
+function isRevision(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
 function isTexts(value: unknown): value is string[] {
@@ -126,10 +136,24 @@ export function mergeSettings(
     rootHash: rootHash === undefined ? undefined : parseRootHash(rootHash),
     // Without a name: none, whatever the image says.
     profile: (given.get('profile') ?? image.profile) || undefined,
+    minimumRevision: minimumRevisionOf(given.get('minimum_revision'), fqrn === image.fqrn ? image : {}),
     formatDevice: given.get('format'),
     withoutDisk: given.has('nodisk'),
     rescue: given.has('rescue'),
   };
+}
+
+function minimumRevisionOf(
+  given: string | undefined,
+  { minimumRevision = 0 }: Pick<ImageSettings, 'minimumRevision'>,
+): number {
+  if (given === undefined) return minimumRevision;
+  const revision = /^\d{1,15}$/.test(given) ? Number(given) : undefined;
+  if (revision !== undefined) return revision;
+  throw new ThimbleError(
+    'USAGE',
+    `Cannot use ${PREFIX}minimum_revision: ${JSON.stringify(given)} is not a revision`,
+  );
 }
 
 function parseRootHash(text: string): ContentHash {

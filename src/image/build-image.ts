@@ -23,6 +23,8 @@ export interface ImageOptions {
   readonly rootHash?: string | undefined;
   /** The profile that the machine streams while it boots. */
   readonly profile?: string | undefined;
+  /** The machine refuses older states of the repository. */
+  readonly minimumRevision?: number | undefined;
   /** PEM of the repository's public keys. */
   readonly keys: readonly Bytes[];
   /** Certificates and revisions that the machine refuses. */
@@ -90,10 +92,11 @@ function settingsFiles({
   tag,
   rootHash,
   profile,
+  minimumRevision,
   keys,
   blacklists = [],
 }: ImageOptions): Map<string, Bytes> {
-  const settings = { fqrn, servers, proxies, tag, rootHash, profile };
+  const settings = { fqrn, servers, proxies, tag, rootHash, profile, minimumRevision };
   const files = new Map([['/etc/thimble.json', encodeUtf8(`${JSON.stringify(settings, undefined, 2)}\n`)]]);
   for (const [index, key] of keys.entries()) files.set(`/etc/keys/${index + 1}.pub`, key);
   if (blacklists.length > 0) {

@@ -142,7 +142,7 @@ async function startControlOf(
     cacheFolder,
     logFile,
     updates,
-    parts: { recorder, completion, ...(profile === undefined ? {} : { profile }) },
+    parts: { recorder, complete: completion, ...(profile === undefined ? {} : { profile }) },
     routes: [...recorder.routes, ...completion.routes],
   });
 }

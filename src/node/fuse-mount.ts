@@ -16,6 +16,8 @@ export interface MountOptions {
   readonly suid?: boolean;
   /** Honour device nodes. */
   readonly dev?: boolean;
+  /** The kernel checks modes and owners; so it is unless this is `false`. */
+  readonly checkPermissions?: boolean;
   /** Let programs be run; so it is unless this is `false`. */
   readonly exec?: boolean;
   /** The mount program; busybox in the virtual machine. */
@@ -41,7 +43,7 @@ export function mountFuse(options: MountOptions): number {
     'user_id=0',
     'group_id=0',
     'allow_other',
-    'default_permissions',
+    ...(options.checkPermissions === false ? [] : ['default_permissions']),
     `max_read=${MAX_READ_BYTES}`,
     'ro',
     options.suid ? 'suid' : 'nosuid',

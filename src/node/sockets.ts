@@ -166,6 +166,10 @@ class NodeConnection implements Connection {
     return chunk;
   }
 
+  isQuiet(): boolean {
+    return this.#chunks.length === 0 && !this.#ended && this.#failure === undefined;
+  }
+
   close(): void {
     // Whoever still reads must not take this for the end of the stream.
     this.#failure ??= new Error('the connection was closed on this side');

@@ -26,7 +26,7 @@ export async function trustedCertificate(name: string, days = 1): Promise<Server
       keys,
       extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: name }])],
     },
-    webcrypto as Crypto,
+    webcrypto,
   );
   const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
   const cert = certificate.toString('pem');

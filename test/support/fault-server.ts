@@ -136,7 +136,12 @@ export class FaultServer {
   }
 
   async #listen(port: number): Promise<void> {
-    this.#server = await startRawServer(this.#t, (...args) => this.#answer(...args), port, this.#options);
+    this.#server = await startRawServer(
+      this.#t,
+      (socket, request) => this.#answer(socket, request),
+      port,
+      this.#options,
+    );
     this.#isListening = true;
   }
 
@@ -161,6 +166,6 @@ function answer(status: string, body: Buffer, headers: readonly string[] = []): 
 
 /** An answer as it goes over the wire. */
 export function bytesOfAnswer({ status, headers, body }: GoodAnswer): Buffer {
-  const head = ['HTTP/1.1 ' + status, ...headers].join('\r\n');
+  const head = [`HTTP/1.1 ${status}`, ...headers].join('\r\n');
   return Buffer.concat([Buffer.from(`${head}\r\n\r\n`, 'latin1'), body]);
 }

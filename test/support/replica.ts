@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { inflateSync } from 'node:zlib';
 import { MemoryCache } from '../../src/client/cache.ts';
-import { Objects } from '../../src/client/objects.ts';
-import { Repository } from '../../src/client/repository.ts';
 import { Servers } from '../../src/client/network/servers.ts';
 import type { OpenOptions, Source, SourceFile } from '../../src/client/network/source.ts';
+import { Objects } from '../../src/client/objects.ts';
+import { Repository } from '../../src/client/repository.ts';
 import {
   algorithmOf,
   contentHashOf,

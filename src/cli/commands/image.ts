@@ -93,6 +93,7 @@ export async function buildImage(options: BuildOptions): Promise<ImageParts> {
           proxies: asMachine.proxies,
           tag: options.tag,
           profile: options.profile,
+          minimumRevision: snapshot.tag === undefined ? snapshot.revision : undefined,
           // A date is resolved now; the machine has no history to look it up in.
           rootHash: options.rootHash ?? (options.date === undefined ? undefined : snapshot.rootCatalog),
           keys: asMachine.keyFiles.map((file) => readFileSync(file)),

@@ -150,7 +150,7 @@ async function serve(
 }
 
 function mountSettings(client: ClientSettings, folder: string, log: ProcessLog): MountSettings {
-  const { suid, dev, exec, directIo } = client.mount;
+  const { suid, dev, exec, checkPermissions, directIo } = client.mount;
   return {
     address: addressOf(client),
     selection: client.selection,
@@ -172,6 +172,7 @@ function mountSettings(client: ClientSettings, folder: string, log: ProcessLog):
       suid,
       dev,
       exec,
+      checkPermissions,
       directIo,
       ownership: readOwnership(client.mount),
       workerFile: new URL('../mount-worker.ts', import.meta.url),

@@ -77,6 +77,11 @@ export class Channel {
     return this.#response(head, isHead);
   }
 
+  /** False for an idle connection on which something has arrived: it would be taken for the next response. */
+  get isQuiet(): boolean {
+    return this.#connection.isQuiet?.() ?? true;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -106,6 +106,18 @@ test('send() does not meet one dead connection after the other when a server was
   assert.equal(silent.size, 1);
 });
 
+test('send() does not take what arrived after a response for the next one', async (t) => {
+  const server = await startRawServer(t, (socket, _, before) => {
+    socket.write(response(`answer ${before}`));
+    setTimeout(() => socket.write(response('nobody asked')), 20);
+  });
+  const client = clientFor(t);
+  assert.equal(await fetchText(client, requestTo(server.port)), 'answer 0');
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(await fetchText(client, requestTo(server.port)), 'answer 1');
+  assert.equal(server.connections, 2);
+});
+
 // ---- background ----
 
 test('background requests use a quarter of the connections, and never keep others waiting', async (t) => {

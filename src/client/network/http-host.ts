@@ -124,7 +124,7 @@ export class Host {
   #takeIdle(): Channel | undefined {
     const now = this.#clock.monotonicMs();
     for (let entry = this.#idle.pop(); entry !== undefined; entry = this.#idle.pop()) {
-      if (now - entry.sinceMs < this.#options.idleTimeoutMs) return entry.channel;
+      if (now - entry.sinceMs < this.#options.idleTimeoutMs && entry.channel.isQuiet) return entry.channel;
       entry.channel.close();
     }
     return undefined;

@@ -23,6 +23,7 @@ const FILES = Array.from({ length: 10 }, (_, i) => ({
   // Two of them stream into the cache.
   content: Buffer.from(noise(i < 2 ? 1_500_000 + i : 20_000 + i, i + 1)),
 }));
+const SERVED_FROM_MEMORY = /cache cannot be written, serving from memory/;
 const LIMIT_BYTES = 2 ** 32;
 
 const scope = fileScope();
@@ -62,6 +63,7 @@ describe('state fault', { concurrency: 3, ...needs('fuse') }, () => {
     disk.fill();
     await assertAllRead(mount, half, 'twin-of-');
     await assertAllRead(mount);
+    assert.match(mount.log, SERVED_FROM_MEMORY);
     disk.empty();
     await assertAllRead(mount);
     await mount.assertNobodyIsStuck();
@@ -74,6 +76,8 @@ describe('state fault', { concurrency: 3, ...needs('fuse') }, () => {
     disk.fail();
     await assertAllRead(mount, half, 'twin-of-');
     await assertAllRead(mount);
+    assert.match(mount.log, SERVED_FROM_MEMORY);
+    assert.match(mount.log, /cached object cannot be read, fetching it again/);
     await mount.assertNobodyIsStuck();
   });
 
@@ -85,6 +89,7 @@ describe('state fault', { concurrency: 3, ...needs('fuse') }, () => {
     assert.throws(() => writeFileSync(join(disk.folder, 'new'), ''), { code: 'EROFS' });
     await assertAllRead(mount, half, 'twin-of-');
     await assertAllRead(mount);
+    assert.match(mount.log, SERVED_FROM_MEMORY);
     await mount.assertNobodyIsStuck();
   });
 
