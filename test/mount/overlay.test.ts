@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { publishRepository } from '../support/client-repository.ts';
-import { FuseProcess, holdMount } from '../support/fuse-process.ts';
+import { FuseProcess, type FuseProcessOptions, holdMount } from '../support/fuse-process.ts';
 import { needs } from '../support/needs.ts';
 import { memoryScratch, scratchFolder } from '../support/scratch.ts';
 import { dir, file, hardlink, symlink } from '../support/trees.ts';
@@ -18,24 +18,29 @@ const TREE = dir({
   link: symlink('d/a'),
 });
 
-/** A mount as the read-only lower layer, with an upper layer in memory. */
-async function overlay(t: TestContext, options = '', fuse = {}) {
+/** A mount, to be the read-only lower layer. */
+async function mountLower(t: TestContext, fuse: FuseProcessOptions['fuse'] = {}): Promise<string> {
   const lower = join(scratchFolder(t), 'lower');
-  const merged = join(scratchFolder(t), 'merged');
-  for (const folder of [lower, merged]) mkdirSync(folder);
+  mkdirSync(lower);
   const published = await publishRepository(t);
   const { rootCatalog } = await published.publish(TREE);
   const fd = holdMount(t, lower);
   await FuseProcess.start(t, fd, { server: published.storage, rootHash: rootCatalog, fuse });
+  return lower;
+}
+
+/** Puts an empty upper layer over it, in memory; answers where both are seen. */
+function mountOverlay(t: TestContext, lower: string, options: string): string {
   const upper = memoryScratch(t);
-  for (const name of ['upper', 'work']) mkdirSync(join(upper, name));
+  const merged = join(scratchFolder(t), 'merged');
+  for (const folder of [merged, join(upper, 'upper'), join(upper, 'work')]) mkdirSync(folder);
   const layers = `lowerdir=${lower},upperdir=${upper}/upper,workdir=${upper}/work${options}`;
   execFileSync('mount', ['-t', 'overlay', '-o', layers, 'thimble-test', merged]);
-  t.after(() => spawnSync('umount', [merged]));
-  const sh = (script: string, cwd = merged) =>
-    execFileSync('sh', ['-euc', script], { cwd, encoding: 'utf8' }).trim();
-  return { sh, lower };
+  return merged;
 }
+
+const sh = (script: string, cwd: string) =>
+  execFileSync('sh', ['-euc', script], { cwd, encoding: 'utf8' }).trim();
 
 /** What a shell does in the overlay, and what it prints. */
 const CASES: readonly [what: string, script: string, printed: string][] = [
@@ -64,10 +69,10 @@ describe('overlayfs over a mount', needs('fuse'), () => {
     ['without extended attributes', '', { withoutXattrs: true }],
   ] as const) {
     test(name, async (t) => {
+      const lower = await mountLower(t, fuse);
       for (const [what, script, printed] of CASES) {
-        await t.test(what, async (t) => {
-          const { sh, lower } = await overlay(t, options, fuse);
-          assert.equal(sh(script), printed);
+        await t.test(what, (t) => {
+          assert.equal(sh(script, mountOverlay(t, lower, options)), printed);
           // Nothing of it has reached the lower layer.
           assert.equal(sh('cat d/a d/b d/sub/c first', lower), 'abclinked');
         });

@@ -50,6 +50,7 @@ const target = (name: string, path: RegExp, file: string | undefined, expected: 
 });
 
 const NONE = /(?!)/;
+const PATIENT_MS = 10_000;
 const TARGETS: readonly Target[] = [
   target('manifest', /^\.cvmfspublished$/, undefined, SMALL),
   target('whitelist', /^\.cvmfswhitelist$/, undefined, SMALL),
@@ -144,16 +145,18 @@ async function alone(t: TestContext, trouble: Trouble, target: Target): Promise<
 
 async function besideAGoodOne(t: TestContext, trouble: Trouble, target: Target): Promise<void> {
   const good = await FaultServer.start(t, published);
-  const { client } = await meet(t, trouble, target, [good.url]);
+  // Long enough for a busy machine; a try that hangs is given up much earlier.
+  const limits = { deadlineMs: PATIENT_MS };
+  const { client } = await meet(t, trouble, target, [good.url], { limits });
   const { value, error, ms } = await ended(() => target.read(client));
   assert.ok(value?.equals(target.expected), `${target.name}, with a good server: ${messageOf(error)}`);
-  assert.ok(ms < LIMITS.deadlineMs + SLACK_MS, `${target.name}: passed over after ${ms} ms`);
+  assert.ok(ms < PATIENT_MS, `${target.name}: passed over after ${ms} ms`);
   client.assertCacheIsSound();
 }
 
 /** Somebody who waits has it as soon as it can be had. */
 async function whileItIsWaitedFor(t: TestContext, trouble: Trouble, target: Target): Promise<void> {
-  const limits = { deadlineMs: 60_000 };
+  const limits = { deadlineMs: 6 * PATIENT_MS };
   const { server, client } = await meet(t, trouble, target, [], { limits });
   const reading = ended(() => target.read(client));
   await new Promise((resolve) => setTimeout(resolve, 2 * LIMITS.timeoutMs));
@@ -166,7 +169,7 @@ async function whileItIsWaitedFor(t: TestContext, trouble: Trouble, target: Targ
   assert.ok(ms < promised + SLACK_MS, `${target.name}, waited for: ${ms} ms after it was healed`);
 }
 
-describe('fault', { concurrency: 4 }, () => {
+describe('fault', { concurrency: 3 }, () => {
   for (const trouble of TROUBLES) {
     test(trouble.name, async (t) => {
       const scenes = TARGETS.flatMap((target) => {
