@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { readWhole } from '../../src/client/objects.ts';
 import type { Source } from '../../src/client/network/source.ts';
+import { readWhole } from '../../src/client/objects.ts';
 import { nodeClock } from '../../src/node/clock.ts';
 import { scratchFolder } from '../support/scratch.ts';
 

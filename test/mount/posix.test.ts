@@ -126,8 +126,8 @@ const WRITING: readonly Row[] = [
   ["failing(libc.access(os.fsencode(P('file')), 2))", 'EROFS'],
   ["failing(libc.access(os.fsencode(P('file')), 4))", 0],
   // FS_IOC_GETFLAGS and FS_IOC_SETFLAGS.
-  ["fcntl.ioctl(fd(), 0x80086601, bytes(8))", 'ENOTTY'],
-  ["fcntl.ioctl(fd(), 0x40086602, bytes(8))", 'EROFS'],
+  ['fcntl.ioctl(fd(), 0x80086601, bytes(8))', 'ENOTTY'],
+  ['fcntl.ioctl(fd(), 0x40086602, bytes(8))', 'EROFS'],
   ['does(os.fsync(fd()))', 'done'],
   ["does(os.fdatasync(fd('d')))", 'done'],
 ];

@@ -63,7 +63,11 @@ export class CliRepository {
   }
 
   /** Serves it on a free port until `stop` is called. */
-  async serve(): Promise<{ readonly url: string; readonly pid: number; stop(signal?: NodeJS.Signals): Promise<void> }> {
+  async serve(): Promise<{
+    readonly url: string;
+    readonly pid: number;
+    stop(signal?: NodeJS.Signals): Promise<void>;
+  }> {
     const child = startThimble(['serve', this.storage, '--host', '127.0.0.1', '--port', '0', '--quiet']);
     const address = await new Promise<string>((resolve, reject) => {
       let text = '';

@@ -1,16 +1,12 @@
 /** By which way a file is asked for: proxies, pauses, the way back to what is preferred, and what people say. */
 
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { IdleClock, type JumpingClock, ManualClock } from '../../../test/support/fake-clock.ts';
-import { unpackFixture } from '../../../test/support/fixtures.ts';
-import { scratchFolder } from '../../../test/support/scratch.ts';
 import { Cancellation } from '../../core/cancellation.ts';
 import { type Details, type ErrorCode, ThimbleError } from '../../core/errors.ts';
 import { FolderSource } from '../../node/folder-source.ts';
-import { nodeHashing } from '../../node/hashing.ts';
 import { readWhole } from '../objects.ts';
-import { mirrorRevisions } from './mirror-revisions.ts';
 import type { ProxyMember } from './proxy-member.ts';
 import { Servers } from './servers.ts';
 import type { ServersOptions, ServersPorts } from './servers-options.ts';
@@ -402,19 +398,6 @@ test('fetchFromEach() asks every server once, and tells what each says', async (
   assert.equal(asked.length, 6);
   assert.equal(servers.current, 'r');
   assert.equal(servers.counters.roundTrips, 0, 'nobody waited');
-});
-
-test('mirrorRevisions() tells the revision of every server that has a manifest', async (t: TestContext) => {
-  const folder = unpackFixture('basic', scratchFolder(t));
-  const folders = [folder, '/nowhere', folder];
-  const sources = folders.map((folder) => new FolderSource(folder));
-  const servers = new Servers(sources, { clock: new ManualClock(), random: { fraction: () => 0 } });
-  const revisions = await mirrorRevisions(servers, nodeHashing);
-  assert.deepEqual(revisions, [
-    { server: folders[0], revision: 3 },
-    { server: folders[1], revision: undefined },
-    { server: folders[2], revision: 3 },
-  ]);
 });
 
 test('status() tells what was asked, what failed, and what took longest', async () => {
