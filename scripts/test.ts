@@ -44,7 +44,7 @@ const STEPS: readonly Step[] = [
   { name: 'unit', files: ['src/**/*.test.ts', 'test/property/*.test.ts'], timeoutMs: 120 * SECONDS },
   {
     name: 'system',
-    files: ['test/{architecture,golden,cli,faults,mount}/*.test.ts'],
+    files: ['test/{architecture,golden,cli,faults,mount}/**/*.test.ts'],
     timeoutMs: 300 * SECONDS,
     needsPackages: true,
   },
