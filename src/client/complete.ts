@@ -169,9 +169,10 @@ export class Completion {
   }
 
   async #bring(need: ObjectNeed): Promise<void> {
-    const { cache } = this.#ports;
+    const { cache, objects } = this.#ports;
     const id = cacheIdOf(need.hash, need.compression);
     if (this.#isHere(id) || (await this.#isMissing(need))) return;
+    objects.flush();
     if (!cache.has(id)) {
       throw new ThimbleError('STORAGE', `Cannot keep ${need.label}: the cache cannot be written`, {
         hint: 'see what is wrong with the disk of the cache, then begin again: what is there is kept',

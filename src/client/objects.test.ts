@@ -333,6 +333,36 @@ test('load() refuses content that is well named and no zlib stream', async () =>
   await assert.rejects(objects.load(hash, 'C', MIB, 'catalog'), { code: 'FORMAT' });
 });
 
+test('content that is put into the cache later is there at once for whoever reads', async () => {
+  const { source, cache, servers } = setUp();
+  const waiting: (() => void)[] = [];
+  const later = (work: () => void) => void waiting.push(work);
+  const objects = new Objects(servers, cache, { hashing: nodeHashing, inflating: nodeInflating, later });
+  const file = publish(source, Buffer.from('content of a file'));
+  const other = publish(source, Buffer.from('metadata'), { type: 'H' });
+  await objects.fetch(file);
+  assert.equal(contentOf(objects, file)?.toString(), 'content of a file');
+  assert.equal((await objects.load(other.hash, 'H', 100, 'history')).toString(), 'metadata');
+  assert.deepEqual([cache.inner.has(cacheIdOf(file.hash, 'zlib')), waiting.length], [false, 1]);
+  await Promise.all([objects.fetch(file), objects.load(other.hash, 'H', 100, 'history')]);
+  assert.deepEqual([source.asked.length, objects.has(other.hash)], [2, true]);
+  for (const work of waiting) work();
+  assert.ok([file, other].every(({ hash }) => cache.inner.has(cacheIdOf(hash, 'zlib'))));
+  assert.equal(contentOf(objects, file)?.toString(), 'content of a file');
+});
+
+test('content that could not be put into the cache later stays in memory', async () => {
+  const { source, cache, servers } = setUp();
+  const later = (work: () => void) => void setImmediate(work);
+  const objects = new Objects(servers, cache, { hashing: nodeHashing, inflating: nodeInflating, later });
+  const need = publish(source, Buffer.from('content'));
+  cache.failing = 'commit';
+  await objects.fetch(need);
+  objects.flush();
+  assert.equal(contentOf(objects, need)?.toString(), 'content');
+  assert.deepEqual([objects.storageFailures, cache.aborted], [1, 1]);
+});
+
 test('load() goes on when the disk fails', async () => {
   const { source, cache, objects } = setUp();
   const { hash } = publish(source, Buffer.from('a catalog'), { type: 'C' });

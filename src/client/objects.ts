@@ -24,6 +24,8 @@ import type { Arrivals } from './profile/arrivals.ts';
 const WHOLE_BYTES = 1024 * 1024;
 /** What stays readable when the disk is full. */
 const MEMORY_BYTES = 64 * 1024 * 1024;
+/** Content that may wait to be put into the cache. */
+const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 
 export interface ObjectsPorts {
   readonly hashing: Hashing;
@@ -31,6 +33,8 @@ export interface ObjectsPorts {
   readonly log?: Log;
   /** The servers of external data, if any are known. */
   readonly external?: Servers | undefined;
+  /** Does work when nobody waits for an answer any more. Without, content is put into the cache before it is answered with. */
+  readonly later?: ((work: () => void) => void) | undefined;
   /** Objects up to this are taken whole; `WHOLE_BYTES` where it is missing. */
   readonly wholeBytes?: number;
 }
@@ -59,6 +63,10 @@ export class Objects {
   readonly #log: Log;
   readonly #underWay = new Map<CacheId, Promise<void>>();
   readonly #loading = new Map<CacheId, Promise<Bytes>>();
+  readonly #later: ((work: () => void) => void) | undefined;
+  /** Verified, and not in the cache yet: readers do not wait for the disk. */
+  readonly #pending = new Map<CacheId, Bytes>();
+  #pendingBytes = 0;
   /** Times that content could not be kept on disk and was served from memory. */
   storageFailures = 0;
   /** What a stream is about to bring: reads of that wait for it. */
@@ -73,11 +81,17 @@ export class Objects {
     this.#cache = cache;
     this.#hashing = ports.hashing;
     this.#inflating = ports.inflating;
+    this.#later = ports.later;
     this.#log = ports.log ?? silentLog;
   }
 
   /** Reads content that is at hand, as `ObjectCache.read` does; also what could not be put on disk. */
   read(id: CacheId, position: number, length: number, into: Bytes, at: number): number | undefined {
+    const pending = this.#pending.get(id)?.subarray(position, position + length);
+    if (pending !== undefined) {
+      into.set(pending, at);
+      return pending.length;
+    }
     return (
       this.#cache.read(id, position, length, into, at) ?? this.#fallback.read(id, position, length, into, at)
     );
@@ -91,12 +105,12 @@ export class Objects {
   /** Whether a metadata object is at hand. */
   has(hash: ContentHash): boolean {
     const id = cacheIdOf(hash, 'zlib');
-    return this.#cache.has(id) || this.#fallback.has(id);
+    return this.#isHere(id) || this.#fallback.has(id);
   }
 
   /** True if an object is here, on its way, or about to arrive in a stream: there is nothing to fetch ahead. */
   isAtHand(id: CacheId): boolean {
-    return this.#underWay.has(id) || this.#cache.has(id) || this.arrivals?.has(id) === true;
+    return this.#underWay.has(id) || this.#isHere(id) || this.arrivals?.has(id) === true;
   }
 
   /**
@@ -108,12 +122,12 @@ export class Objects {
     if (!background) this.onTouch?.(need.hash, false);
     const underWay = this.#underWay.get(id);
     if (underWay !== undefined) return underWay;
-    if (this.#cache.has(id)) return Promise.resolve();
+    if (this.#isHere(id)) return Promise.resolve();
     const arriving = background ? undefined : this.arrivals?.expect(id);
     const fetching = (
       arriving === undefined
         ? this.#fetch(id, need, background)
-        : arriving.then(() => (this.#cache.has(id) ? undefined : this.#fetch(id, need, background)))
+        : arriving.then(() => (this.#isHere(id) ? undefined : this.#fetch(id, need, background)))
     ).finally(() => this.#underWay.delete(id));
     this.#underWay.set(id, fetching);
     return fetching;
@@ -149,13 +163,13 @@ export class Objects {
   }
 
   #cached(id: CacheId): Bytes | undefined {
-    return this.#cache.load(id) ?? this.#fallback.load(id);
+    return this.#pending.get(id) ?? this.#cache.load(id) ?? this.#fallback.load(id);
   }
 
   #load(id: CacheId, { hash, type, limitBytes, label, background }: Metadata): Promise<Bytes> {
     const consume = async (file: SourceFile) => {
       const stored = await readWhole(file, limitBytes);
-      this.#verify(hash, stored, label);
+      this.#verify(hash, stored, { hash, label });
       const content = this.#inflating.inflate(stored, limitBytes);
       this.#keep(id, content);
       return content;
@@ -191,16 +205,20 @@ export class Objects {
     if (this.#external !== undefined) {
       return this.#external.fetch(external.path, consume, external.range, { background });
     }
-    throw new ThimbleError('UNSUPPORTED', `Cannot read ${need.label}: its content is on an external server`, {
-      hint: 'name that server with --external-server',
-    });
+    throw new ThimbleError(
+      'UNSUPPORTED',
+      `Cannot read ${labelOf(need)}: its content is on an external server`,
+      {
+        hint: 'name that server with --external-server',
+      },
+    );
   }
 
   async #receiveWhole(need: ObjectNeed, file: SourceFile): Promise<Bytes> {
     const stored = await readWhole(file, storedLimit(need.sizeBytes));
-    this.#verify(need.hash, stored, need.label);
+    this.#verify(need.hash, stored, need);
     const content = need.compression === 'none' ? stored : this.#inflating.inflate(stored, need.sizeBytes);
-    if (content.length !== need.sizeBytes) throw wrongSize(need.label, content.length, need.sizeBytes);
+    if (content.length !== need.sizeBytes) throw wrongSize(labelOf(need), content.length, need.sizeBytes);
     return content;
   }
 
@@ -214,20 +232,20 @@ export class Objects {
     let produced = 0;
     const emit = (content: Bytes) => {
       produced += content.length;
-      if (produced > need.sizeBytes) throw wrongSize(need.label, produced, need.sizeBytes);
+      if (produced > need.sizeBytes) throw wrongSize(labelOf(need), produced, need.sizeBytes);
       writer.write(content);
     };
     try {
       for (let chunk = await file.next(); chunk !== undefined; chunk = await file.next()) {
         received += chunk.length;
-        if (received > limit) throw wrongSize(need.label, received, limit);
+        if (received > limit) throw wrongSize(labelOf(need), received, limit);
         hasher.update(chunk);
         emit(inflater === undefined ? chunk : await inflater.push(chunk));
       }
       if (inflater !== undefined) emit(await inflater.end());
       const actual = contentHashOf(algorithm, hasher.digest());
-      if (actual !== need.hash) throw wrongHash(need.label, need.hash, actual);
-      if (produced !== need.sizeBytes) throw wrongSize(need.label, produced, need.sizeBytes);
+      if (actual !== need.hash) throw wrongHash(labelOf(need), need.hash, actual);
+      if (produced !== need.sizeBytes) throw wrongSize(labelOf(need), produced, need.sizeBytes);
       writer.commit();
     } catch (error) {
       writer.abort();
@@ -237,8 +255,30 @@ export class Objects {
     }
   }
 
-  /** Puts content on disk, or in memory if the disk fails. */
+  #isHere(id: CacheId): boolean {
+    return this.#pending.has(id) || this.#cache.has(id);
+  }
+
+  /** Puts all that waits for it into the cache. */
+  flush(): void {
+    for (const [id, content] of this.#pending) this.#store(id, content);
+    this.#pending.clear();
+    this.#pendingBytes = 0;
+  }
+
   #keep(id: CacheId, content: Bytes): void {
+    if (this.#later === undefined || content.length > WHOLE_BYTES) {
+      this.#store(id, content);
+      return;
+    }
+    this.#pending.set(id, content);
+    this.#pendingBytes += content.length;
+    if (this.#pendingBytes > MAX_PENDING_BYTES) this.flush();
+    else if (this.#pending.size === 1) this.#later(() => this.flush());
+  }
+
+  /** Puts content on disk, or in memory if the disk fails. */
+  #store(id: CacheId, content: Bytes): void {
     try {
       const writer = this.#cache.create(id, content.length);
       try {
@@ -259,15 +299,22 @@ export class Objects {
     this.#log.warn('cache cannot be written, serving from memory', { error: String(error) });
   }
 
-  #verify(hash: ContentHash, stored: Bytes, label: string): void {
+  #verify(hash: ContentHash, stored: Bytes, what: Labelled): void {
     const actual = hashBytes(this.#hashing, algorithmOf(hash), stored);
-    if (actual !== hash) throw wrongHash(label, hash, actual);
+    if (actual !== hash) throw wrongHash(labelOf(what), hash, actual);
   }
 }
 
 /** zlib grows incompressible data by 5 bytes per 16 kB and a little; anything longer is not the object. */
 export function storedLimit(sizeBytes: number): number {
   return sizeBytes + Math.ceil(sizeBytes / 1000) + 64;
+}
+
+/** Its label may take long to find out: nobody does unless there is something to complain of. */
+type Labelled = Pick<ObjectNeed, 'hash' | 'label'>;
+
+function labelOf({ hash, label }: Labelled): string {
+  return label ?? hash;
 }
 
 function wrongHash(label: string, wanted: ContentHash, actual: ContentHash): ThimbleError {

@@ -29,6 +29,8 @@ const MAX_CATALOG_AHEAD_BYTES = 32 * 1024 * 1024;
 const MAX_READERS = 8;
 /** Files that are known to come next before anything is fetched. */
 const LOOKED_AHEAD = 8;
+/** Between one file and the next in a directory there may be rows of others. */
+const MAX_ROWS_BETWEEN = 1024;
 
 export interface ReadAheadStatus {
   readonly files: number;
@@ -44,6 +46,8 @@ export interface ReadAheadStatus {
 interface DirectoryReader {
   run: number;
   window: number;
+  /** The last file that was read, until it is worth looking for those behind it. */
+  seed: NodeId | undefined;
   /** The files to come, in order; those at the front were fetched. */
   ahead: NodeId[];
   /** Sizes of those that were. */
@@ -135,7 +139,9 @@ export class ReadAhead {
   // ---- files of a directory ----
 
   #followDirectory(node: NodeId): void {
-    const reader = this.#directories.find(({ ahead }) => ahead.includes(node));
+    const reader = this.#directories.find(
+      (one) => (one.seed === undefined || isNear(one.seed, node)) && this.#aheadOf(one).includes(node),
+    );
     if (reader === undefined) {
       this.#directories.unshift(this.#newReader(node));
       for (const gone of this.#directories.splice(MAX_READERS)) this.#giveUp(gone);
@@ -150,8 +156,15 @@ export class ReadAhead {
   #newReader(node: NodeId): DirectoryReader {
     const [former] = this.#directories;
     const goesOn = former !== undefined && isAtEnd(former) && former.run >= FILES_IN_A_ROW;
-    const ahead = this.#vfs.filesBehind(node, LOOKED_AHEAD);
-    return { run: goesOn ? former.run : 1, window: goesOn ? former.window : FIRST_FILES, ahead, fetched: [] };
+    const [run, window] = goesOn ? [former.run, former.window] : [1, FIRST_FILES];
+    return { run, window, seed: node, ahead: [], fetched: [] };
+  }
+
+  /** Most files are not read in order: who reads them should not pay for looking. */
+  #aheadOf(reader: DirectoryReader): NodeId[] {
+    if (reader.seed !== undefined) reader.ahead = this.#vfs.filesBehind(reader.seed, LOOKED_AHEAD);
+    reader.seed = undefined;
+    return reader.ahead;
   }
 
   /** The reader is at this file now; those before it should have been read, and so be here. */
@@ -178,7 +191,7 @@ export class ReadAhead {
 
   #fetchFiles(reader: DirectoryReader): void {
     let bytes = 0;
-    for (const [index, node] of reader.ahead.slice(0, reader.window).entries()) {
+    for (const [index, node] of this.#aheadOf(reader).slice(0, reader.window).entries()) {
       const [first] = this.#vfs.chunksOf(node);
       bytes += first?.sizeBytes ?? 0;
       if (bytes > MAX_FILE_BYTES) return;
@@ -228,8 +241,13 @@ export class ReadAhead {
 }
 
 /** What is left of its directory has been fetched: reading it was not seen here. */
-function isAtEnd({ ahead, fetched }: DirectoryReader): boolean {
-  return ahead.length < LOOKED_AHEAD && fetched.length >= ahead.length;
+function isAtEnd({ seed, ahead, fetched }: DirectoryReader): boolean {
+  return seed === undefined && ahead.length < LOOKED_AHEAD && fetched.length >= ahead.length;
+}
+
+/** Whether one file may stand a little behind another in a directory: nodes of a catalog are in the order of its rows. */
+function isNear(node: NodeId, next: NodeId): boolean {
+  return next > node && next - node <= MAX_ROWS_BETWEEN;
 }
 
 /** Whoever needs it asks again, and is told what is wrong. */

@@ -308,7 +308,6 @@ test('read() says which object it needs, and reads when it is here', async () =>
       type: '',
       compression: 'zlib',
       sizeBytes: 11,
-      label: '/etc/passwd',
     },
   );
   assert.deepEqual(into, Buffer.alloc(100, 0xee), 'nothing is written ahead of time');

@@ -176,8 +176,7 @@ export class SnapshotVfs implements Vfs {
       const got = this.#cache.read(id, within, count, into, at + filled);
       // A cached object that has lost its end is fetched again, as one that is not here.
       if (got !== undefined && got < count) this.#cache.discard?.(id);
-      // A copy, so that the label is worked out here, where an error has a place to go.
-      if (got !== count) return new NotYet({ ...chunk.need, place: { node, chunk: i } });
+      if (got !== count) return notYet(chunk, node, i);
       filled += count;
     }
     return filled;
@@ -448,6 +447,13 @@ function isFileName(bytes: Bytes, start: number, length: number): boolean {
     if (byte === 0x2e) dots++;
   }
   return length > 0 && !(dots === length && length <= 2);
+}
+
+/** Without the label: finding out the path takes longer than all the rest. */
+function notYet({ need }: StoredChunk, node: NodeId, chunk: number): NotYet {
+  const { kind, hash, type, compression, sizeBytes, external } = need;
+  const where = external === undefined ? {} : { external };
+  return new NotYet({ kind, hash, type, compression, sizeBytes, ...where, place: { node, chunk } });
 }
 
 function isTransition(row: CatalogRow): boolean {

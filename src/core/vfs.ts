@@ -37,8 +37,8 @@ export interface ObjectNeed {
   readonly compression: Compression;
   /** Inflated bytes, known from the catalog. */
   readonly sizeBytes: number;
-  /** What it is, for messages. */
-  readonly label: string;
+  /** What it is, for messages; where this is missing, `place` tells. */
+  readonly label?: string | undefined;
   /** Where it is, if that is not the repository. */
   readonly external?: ExternalPlace;
   /** Which piece of which file somebody waits for. */

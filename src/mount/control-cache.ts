@@ -40,6 +40,7 @@ export function cacheRoutes(mount: ControlledMount): ControlRoute[] {
 
 async function evict(mount: ControlledMount, request: ControlRequest): Promise<CacheChange> {
   const { files, objects } = await contentOf(mount, request);
+  mount.access.objects.flush();
   const here = [...objects].filter(([id]) => mount.access.cache.has(id));
   const count = steered(mount).evict(here.map(([id]) => id));
   return { files, objects: count, bytes: sum(here) };
@@ -53,6 +54,7 @@ async function pin(mount: ControlledMount, request: ControlRequest): Promise<Cac
     for (const need of queue) await mount.mounted().fulfil(need);
   };
   await Promise.all(Array.from({ length: PARALLEL }, fetchSome));
+  mount.access.objects.flush();
   steered(mount).pin([...objects].map(([id, { sizeBytes }]) => ({ id, sizeBytes })));
   return { files, objects: objects.size, bytes: sum(objects) };
 }

@@ -13,7 +13,7 @@ import type { ContentHash } from '../core/content-hash.ts';
 import { EINTR, EIO, errnoOf } from '../core/errno.ts';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { type Log, silentLog } from '../core/ports.ts';
-import type { NodeId } from '../core/vfs.ts';
+import type { Need, NodeId } from '../core/vfs.ts';
 import { FUSE_INTERRUPT, FuseInHeader, FuseInterruptIn } from '../fuse/abi.ts';
 import type { Negotiated } from '../fuse/negotiation.ts';
 import {
@@ -333,11 +333,21 @@ export class FuseServer {
   #logFailure(need: ForwardedNeed, error: unknown): void {
     if (need === ELSEWHERE) return;
     this.#log.error('cannot fetch', {
-      what: displayBytes(need.kind === 'object' ? need.label : need.mountpoint),
+      what: displayBytes(this.#pathOf(need)),
       hash: need.hash,
       error: messageOf(error),
       hint: error instanceof ThimbleError ? error.hint : undefined,
     });
+  }
+
+  #pathOf(need: Need): string {
+    if (need.kind === 'catalog') return need.mountpoint;
+    try {
+      return need.label ?? (need.place === undefined ? '' : this.#mounted!.vfs.pathOf(need.place.node));
+    } catch {
+      // The catalog is damaged, and its hash has to do.
+      return '';
+    }
   }
 
   /** Whoever was interrupted has been told so already; a second answer could go to somebody else. */

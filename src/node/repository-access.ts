@@ -98,6 +98,8 @@ export function openRepository(address: RepositoryAddress, options: AccessOption
     inflating: nodeInflating,
     log: options.log,
     external,
+    // Who reads once is done when its content is on disk; a mount has somebody waiting.
+    later: options.cacheSettings === undefined ? undefined : setImmediate,
   });
   const repository = new Repository(
     address.fqrn,
@@ -117,6 +119,7 @@ export function openRepository(address: RepositoryAddress, options: AccessOption
     cacheReader: opened?.reader,
     close: () => {
       network.close();
+      objects.flush();
       opened?.close();
     },
   };
