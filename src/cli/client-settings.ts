@@ -73,7 +73,7 @@ export function clientConfiguration(source: string, options: ClientOptions): Con
   };
   const address = sourceAddress(source);
   const fqrn = address?.fqrn ?? repositoryName(source, options, list, places);
-  const known = knownRepository(fqrn, options);
+  const known = knownRepository(fqrn, options, address?.address);
   const flags = flagsOf(options, list, address?.address, known?.address);
   return readConfiguration(fqrn, flags, { ...places, known });
 }

@@ -49,15 +49,19 @@ export function unclearSource(source: string): ThimbleError {
   });
 }
 
-/** Of a repository that was created here: what it is read from, and its keys. */
+/**
+ * Of a repository that was created here: what it is read from, and its keys. Where another address was given, its settings are
+ * not looked at: reading them takes longer than all else that a mount does at its start.
+ */
 export function knownRepository(
   fqrn: Fqrn,
   options: GlobalOptions,
+  given: string | undefined,
 ): { readonly address: string; readonly keyFiles: readonly string[] } | undefined {
   const known = registry(options);
   if (!known.has(fqrn)) return undefined;
   return {
-    address: readingAddress(storageLocation(known.load(fqrn).storage)),
+    address: given ?? readingAddress(storageLocation(known.load(fqrn).storage)),
     keyFiles: publicKeyFiles(known.folderOf(fqrn), fqrn),
   };
 }

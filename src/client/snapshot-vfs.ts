@@ -62,8 +62,9 @@ const SLOT = 0x1_0000_0000;
 const MAX_ROWID = SLOT - 2;
 /** Cookies of each version of a catalog; those of a snapshot that never moves stay below this. */
 const COOKIES = SLOT;
-/** Entries of the two look-aside tables; a full table is dropped and fills again. */
-const MAX_REMEMBERED = 16_384;
+/** Entries of the two look-aside tables; a full table is dropped and fills again. What is not in there costs some microseconds. */
+const MAX_DIRECTORIES = 8_192;
+const MAX_CONTENTS = 1_024;
 const MAX_PATH_BYTES = 64 * 1024;
 /** For files behind another. */
 const MAX_ROWS_LOOKED_AT = 256;
@@ -370,7 +371,7 @@ export class SnapshotVfs implements Vfs {
       path: bytesOf(path.slice(inside.base.length) as ByteString),
       key: isPlain ? key : inside.rootKey,
     };
-    if (this.#directories.size === MAX_REMEMBERED) this.#directories.clear();
+    if (this.#directories.size === MAX_DIRECTORIES) this.#directories.clear();
     this.#directories.set(node, directory);
     return directory;
   }
@@ -432,7 +433,7 @@ export class SnapshotVfs implements Vfs {
       throw new ThimbleError('USAGE', `Cannot read node ${node}: it is not a regular file`);
     }
     const content = storedFileOf(slot.reader, () => this.pathOf(node).slice(slot.base.length) as ByteString);
-    if (this.#contents.size === MAX_REMEMBERED) this.#contents.clear();
+    if (this.#contents.size === MAX_CONTENTS) this.#contents.clear();
     this.#contents.set(node, content);
     return content;
   }

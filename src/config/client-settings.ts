@@ -39,8 +39,6 @@ export interface MountSettings {
   readonly gidMap: string | undefined;
   /** Everybody may read everything. [CVMFS_WORLD_READABLE] */
   readonly worldReadable: boolean;
-  /** `undefined`: where it is faster. */
-  readonly passthrough: boolean | undefined;
   /** Files flagged so are read past the page cache. */
   readonly directIo: boolean;
   /** Where magic extended attributes are listed; asked for by name they always answer. [CVMFS_MAGIC_XATTRS_VISIBILITY] */

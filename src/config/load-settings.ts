@@ -164,7 +164,6 @@ export function settingsOf(configuration: Configuration): ClientSettings {
       uidMap: get('mount.uidMap'),
       gidMap: get('mount.gidMap'),
       worldReadable: get('mount.worldReadable'),
-      passthrough: get('mount.passthrough'),
       directIo: get('mount.directIo'),
       magicXattrs: get('mount.magicXattrs'),
     },

@@ -293,12 +293,6 @@ export const SETTINGS = {
   'mount.worldReadable': switched(false, 'everybody may read everything', {
     cvmfs: ['CVMFS_WORLD_READABLE'],
   }),
-  'mount.passthrough': row({
-    kind: kinds.optional(kinds.boolean),
-    default: undefined,
-    defaultText: 'where it is faster',
-    meaning: 'the kernel reads large cached files itself',
-  }),
   'mount.directIo': switched(
     false,
     'read files past the page cache that are flagged so; opening gets slower',

@@ -48,7 +48,7 @@ function checkDevice(_: Patient, { refusal }: Machine): Finding[] {
 /** Versions from which the kernel can do something that makes mounts better. */
 const FEATURES: readonly (readonly [major: number, minor: number, feature: string])[] = [
   [5, 10, 'keeping listings and many requests at once'],
-  [6, 9, 'reading large cached files without asking the client (passthrough)'],
+  [6, 9, 'asking again what a client that was killed has read and not answered'],
 ];
 
 function checkKernel(_: Patient, { readText }: Machine): Finding[] {

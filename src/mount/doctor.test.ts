@@ -111,10 +111,10 @@ const CASES: readonly Case[] = [
   },
   {
     check: 'kernel',
-    what: 'a kernel without passthrough',
+    what: 'a kernel that cannot ask again',
     machine: { files: { '/proc/version': 'Linux version 6.1.0' } },
     severity: 'note',
-    message: /passthrough.*6\.9/,
+    message: /killed.*6\.9/,
   },
   {
     check: 'rights',

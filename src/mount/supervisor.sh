@@ -91,7 +91,7 @@ main() {
   # What becomes of requests that a dead server had read: asked again where the kernel can, unless this is `fail`.
   lost_requests=${THIMBLE_LOST_REQUESTS-}
   export THIMBLE_SUPERVISED=1 THIMBLE_LOST_REQUESTS="$lost_requests"
-  # Large blocks that are freed, such as catalogs on their way, go back to the system: 85 MB less with a million entries.
+  # Large blocks that are freed, such as catalogs on their way, go back to the system.
   export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX-2}" MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_-1048576}"
   echo "$$" >pid
   if { command exec 3<>/dev/fuse; } 2>/dev/null; then export THIMBLE_FUSE_FD=3; fi

@@ -13,7 +13,6 @@ import { nodeClock } from './clock.ts';
 /** Whatever the answer says: not more often than this, and not never. */
 const MIN_TTL_SECONDS = 60;
 const MAX_TTL_SECONDS = 86_400;
-/** For both tries together: the first takes a third of it, the second the rest. */
 const TIMEOUT_MS = 3_000;
 const TRIES = 2;
 /** When one family is here, the other one gets this much longer (RFC 8305). */
@@ -25,6 +24,8 @@ export interface ResolverOptions {
   /** `address:port` of name servers, in place of those of this machine. */
   readonly nameServers?: readonly string[];
   readonly hostsFile?: string;
+  /** For both tries together: the first takes a third of it, the second the rest. */
+  readonly timeoutMs?: number;
 }
 
 interface Answer {
@@ -77,23 +78,24 @@ export const nodeResolver = createResolver();
 
 /** Those of IPv4 first: where IPv6 is broken, it mostly is so silently. */
 async function lookUp(host: string, options: ResolverOptions): Promise<Answer> {
+  const { timeoutMs = TIMEOUT_MS } = options;
   const fixed = addressesInFile(options.hostsFile ?? '/etc/hosts', host);
   if (fixed.length > 0) return { addresses: fixed, ttlSeconds: MIN_TTL_SECONDS };
   // A new one each time: the name servers of a machine change with its networks.
-  const servers = new NameServers({ timeout: TIMEOUT_MS / (2 ** TRIES - 1), tries: TRIES });
+  const servers = new NameServers({ timeout: timeoutMs / (2 ** TRIES - 1), tries: TRIES });
   if (options.nameServers !== undefined) servers.setServers(options.nameServers);
   try {
-    return await askNameServers(servers, host);
+    return await askNameServers(servers, host, timeoutMs);
   } catch (error) {
     // Names without a domain, and those of the local network, the system knows better; silence it cannot mend.
     if ((error as NodeJS.ErrnoException).code === 'ETIMEOUT' || options.nameServers !== undefined)
       throw error;
-    const found = await within(TIMEOUT_MS, lookup(host, { all: true }));
+    const found = await within(timeoutMs, lookup(host, { all: true }));
     return { addresses: found.map(({ address }) => address), ttlSeconds: MIN_TTL_SECONDS };
   }
 }
 
-async function askNameServers(servers: NameServers, host: string): Promise<Answer> {
+async function askNameServers(servers: NameServers, host: string, timeoutMs: number): Promise<Answer> {
   const questions = [servers.resolve4(host, { ttl: true }), servers.resolve6(host, { ttl: true })];
   const found: { address: string; ttl: number }[][] = [[], []];
   const answers = questions.map((question, i) =>
@@ -101,7 +103,7 @@ async function askNameServers(servers: NameServers, host: string): Promise<Answe
       found[i] = records;
     }),
   );
-  await within(TIMEOUT_MS, Promise.any(answers)).catch((error) => {
+  await within(timeoutMs, Promise.any(answers)).catch((error) => {
     throw error instanceof AggregateError ? error.errors[0] : error;
   });
   await within(OTHER_FAMILY_MS, Promise.allSettled(answers)).catch(() => servers.cancel());

@@ -36,7 +36,9 @@ const text = async (client: FaultClient) => (await client.read('a')).toString();
 
 async function socketsWith(t: TestContext, names: NameTable): Promise<Sockets> {
   const { address } = await startNameServer(t, names);
-  return createSockets({ resolver: createResolver({ nameServers: [address], hostsFile: '/dev/null' }) });
+  // As much shorter than usual as the other limits of these tests are.
+  const resolver = createResolver({ nameServers: [address], hostsFile: '/dev/null', timeoutMs: 300 });
+  return createSockets({ resolver });
 }
 
 const named = (server: FaultServer) => server.url.replace(/\/\/[^/]*/, `//${NAME}:${server.port}`);
