@@ -302,7 +302,8 @@ export const SETTINGS = {
   ),
   'mount.magicXattrs': row<'rootonly' | 'always' | 'never'>({
     kind: kinds.choice(['rootonly', 'always', 'never']),
-    default: 'rootonly',
+    // Copies of the root, such as those of rsync -X, would have them otherwise.
+    default: 'never',
     meaning: 'where magic extended attributes are listed; asked for by name they always answer',
     cvmfs: ['CVMFS_MAGIC_XATTRS_VISIBILITY', 'CVMFS_HIDE_MAGIC_XATTRS'],
     fromCvmfs: cvmfs.magicXattrs,

@@ -114,7 +114,7 @@ describe('watching a mount', needs('fuse'), () => {
   });
 
   test('magic attributes tell of the mount and of each file', async (t) => {
-    const { mountpoint, server } = await scene(t);
+    const { mountpoint, server } = await scene(t, ['-o', 'mount.magicXattrs=rootonly']);
     const hash = /^[0-9a-f]{40}-shake128$/;
     assert.equal(xattr(mountpoint, 'user.fqrn'), 'test.example.org');
     assert.equal(xattr(mountpoint, 'user.revision'), '1');
