@@ -14,7 +14,7 @@ import { scratchFolder } from './scratch.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 /** A thread may wait for a disk now and then. */
-const STUCK_MS = 3_000;
+const STUCK_MS = 10_000;
 
 export interface Reading {
   readonly content: Buffer;

@@ -15,7 +15,8 @@ export function scratchFolder(t: Scope): string {
   const folder = mkdtempSync(join(tmpdir(), 'thimble-test-'));
   t.after(() => {
     for (const mountpoint of mountsBelow(folder)) spawnSync('umount', ['-l', mountpoint]);
-    rmSync(folder, { recursive: true, force: true });
+    // A process that ends just now may still write there.
+    rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   });
   return folder;
 }

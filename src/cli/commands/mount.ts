@@ -140,6 +140,8 @@ async function serve(
       tellStarted(result);
       if (!isWaitedFor && !isTakenOver) printResult(options, result, describe(result));
     });
+    // Nothing that is still open, such as a connection, is worth waiting for.
+    process.exit(0);
   } catch (error) {
     tellFailed(error);
     log?.error('cannot serve', { folder, error: messageOf(error) });
