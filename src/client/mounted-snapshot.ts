@@ -4,10 +4,11 @@
  */
 
 import type { ByteString } from '../core/bytes/byte-string.ts';
+import { displayBytes } from '../core/bytes/utf8.ts';
 import { CatalogReader, MAX_CATALOG_BYTES } from '../core/catalog/catalog-reader.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import type { Hashing } from '../core/ports.ts';
-import { type Need, ROOT_NODE } from '../core/vfs.ts';
+import { type Need, type ObjectNeed, ROOT_NODE } from '../core/vfs.ts';
 import type { Slot } from './catalog-tree.ts';
 import type { Objects } from './objects.ts';
 import { ReadAhead } from './read-ahead.ts';
@@ -76,13 +77,26 @@ export class MountedSnapshot {
   /** Brings what `need` asks for. Throws as `Objects.fetch` and `Objects.load` do. */
   async fulfil(need: Need): Promise<void> {
     if (need.kind === 'object') {
-      const fetching = this.#objects.fetch(need);
+      const fetching = this.#objects.fetch(this.#labelled(need));
       this.readAhead.onObject(need);
       return fetching;
     }
     const attaching = this.#attach(need.mountpoint, need.hash);
     this.readAhead.onCatalog(need);
     await attaching;
+  }
+
+  /** Finding out the path takes longer than most of what is done with it: only complaints do. */
+  #labelled(need: ObjectNeed): ObjectNeed {
+    const { place } = need;
+    if (place === undefined || need.label !== undefined) return need;
+    const { vfs } = this;
+    return {
+      ...need,
+      get label() {
+        return displayBytes(vfs.pathOf(place.node));
+      },
+    };
   }
 
   /**

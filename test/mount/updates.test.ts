@@ -90,6 +90,8 @@ describe('updates of a mount', needs('fuse'), () => {
 
     await publish(SECOND);
     await untilPromised(() => existsSync(at('added')), 'the new file is there');
+    await untilPromised(() => existsSync(at('nested/more')), 'so is one in a nested catalog');
+    await untilPromised(() => readdirSync(at('nested')).includes('more'), 'and it is listed');
     assert.deepEqual(readdirSync(mountpoint).sort(), ['added', 'changes', 'nested', 'stays']);
     assert.deepEqual(readdirSync(at('nested')).sort(), ['.cvmfscatalog', 'inner', 'kept', 'more']);
     assert.deepEqual(

@@ -1,7 +1,7 @@
 /** Certificates for servers that speak TLS, trusted by this process for as long as it runs. */
 
 import 'reflect-metadata';
-import { webcrypto } from 'node:crypto';
+import { randomUUID, webcrypto } from 'node:crypto';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import * as x509 from '@peculiar/x509';
 
@@ -19,7 +19,8 @@ export async function trustedCertificate(name: string, days = 1): Promise<Server
   const now = Date.now();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned(
     {
-      name: `CN=${name}`,
+      // OpenSSL looks for trusted certificates by this, and stops at the first.
+      name: `CN=${name}, OU=${randomUUID()}`,
       notBefore: new Date(now - (1 + Math.abs(days)) * DAY_MS),
       notAfter: new Date(now + days * DAY_MS),
       signingAlgorithm: ALGORITHM,
