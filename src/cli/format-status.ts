@@ -200,7 +200,9 @@ function plainText(part: PartStatus): string | undefined {
   const words = Object.entries(part)
     .filter(([, value]) => Boolean(value) && ['string', 'number', 'boolean'].includes(typeof value))
     .map(([name, value]) =>
-      name.endsWith('Bytes') ? `${name.slice(0, -5)} ${formatBytes(Number(value))}` : `${name} ${value}`,
+      name.endsWith('Bytes')
+        ? `${name.slice(0, -5)} ${formatBytes(Number(value))}`
+        : `${name} ${typeof value === 'number' ? Number(value.toFixed(1)) : value}`,
     );
   return words.length === 0 ? undefined : words.join(', ');
 }

@@ -3,8 +3,6 @@
  * same revision and the same root catalog, and the name of the index of profiles.
  */
 
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { findProfile } from '../client/profile/find-profile.ts';
 import type { Recording } from '../client/profile/recording.ts';
 import { ThimbleError } from '../core/errors.ts';
@@ -21,9 +19,7 @@ import {
   type RetiredObject,
 } from '../core/profile-index.ts';
 import { decodeProfileTable, encodeProfileTable, placeObjects } from '../core/profile-table.ts';
-import { openStorage, storageLocation } from '../storage/open-storage.ts';
-import { StoredObjects } from '../storage/stored-objects.ts';
-import { ContentStore } from './content-store.ts';
+import { withHeadContext } from './head-context.ts';
 import { withPublishLock } from './key-place.ts';
 import { packObjects } from './profile-packs.ts';
 import type { PublisherPorts, PublishTarget } from './publisher.ts';
@@ -109,26 +105,8 @@ async function withHead<T>(
   ports: PublisherPorts,
   action: (context: HeadContext) => Promise<T>,
 ): Promise<T> {
-  const { settings, keys, folder } = target;
-  return withPublishLock({ settings, folder, ask: undefined }, async () => {
-    const storage = openStorage(storageLocation(settings.storage));
-    const context: HeadContext = {
-      settings,
-      keys,
-      objects: new StoredObjects(storage, ports),
-      metadata: new ContentStore(storage, ports.hashing, settings),
-      hashing: ports.hashing,
-      signatures: ports.signatures,
-      scratch: join(folder, 'publish.db'),
-    };
-    try {
-      return await action(context);
-    } finally {
-      rmSync(context.scratch, { force: true });
-      await storage.close();
-      await storage.removeTemporaryFiles();
-    }
-  });
+  const { settings, folder } = target;
+  return withPublishLock({ settings, folder, ask: undefined }, () => withHeadContext(target, ports, action));
 }
 
 async function makeProfile(
