@@ -1,16 +1,26 @@
 /**
  * A mount as its users meet it: a tree of 32,800 entries and 600 MB, served by nginx over loopback. Cold is an empty cache,
- * "again" a new mount with the cache that the last one left, hot the same once more on the same mount.
+ * "again" a new mount with the cache that the last one left, hot the same once more on the same mount. The sections `million`,
+ * `profile` and `soak` have trees of their own; `soak` takes half an hour.
  */
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startNginx } from '../test/support/web-servers.ts';
+import { millionBars, runMillion } from './client-million.ts';
 import { makeClientTree } from './client-tree.ts';
+import { bars as profileBars, run as runProfile } from './profile.ts';
 import type { Bar, Figures } from './report.ts';
+import { DEFAULT_SOAK, soakBars, soakFigures } from './soak.ts';
+
+const LOCAL_SECTIONS = ['mount', 'find', 'read', 'random', 'large'] as const;
+export const sections: readonly string[] = [...LOCAL_SECTIONS, 'million', 'profile', 'soak'];
 
 export const bars: Readonly<Record<string, Bar>> = {
+  ...millionBars,
+  ...profileBars,
+  ...soakBars,
   mountReadySeconds: { atMost: 0.3 },
   findColdSeconds: { atMost: 0.6 },
   findAgainSeconds: { atMost: 0.4 },
@@ -33,7 +43,17 @@ const ROUNDS = 3;
 
 const launcher = new URL('../thimble', import.meta.url).pathname;
 
-export async function run(): Promise<Figures> {
+/** All figures that issue 4 has bars for, or those of some sections. */
+export async function run(chosen: ReadonlySet<string>): Promise<Figures> {
+  return {
+    ...(LOCAL_SECTIONS.some((section) => chosen.has(section)) ? await runLocal(chosen) : {}),
+    ...(chosen.has('million') ? await runMillion() : {}),
+    ...(chosen.has('profile') ? await runProfile() : {}),
+    ...(chosen.has('soak') ? await soakFigures(DEFAULT_SOAK) : {}),
+  };
+}
+
+async function runLocal(chosen: ReadonlySet<string>): Promise<Figures> {
   // In memory, so that no disk is measured.
   const folder = mkdtempSync('/dev/shm/thimble-bench-');
   const stop: (() => unknown)[] = [];
@@ -43,7 +63,7 @@ export async function run(): Promise<Figures> {
     const server = await startNginx({ after: (end) => void stop.push(end as () => unknown) }, FQRN, storage);
     bench.server = server;
     const rounds: Figures[] = [];
-    for (let round = 0; round < ROUNDS; round++) rounds.push(bench.round());
+    for (let round = 0; round < ROUNDS; round++) rounds.push(bench.round(chosen));
     return medians(rounds);
   } finally {
     for (const end of stop) await end();
@@ -85,7 +105,7 @@ class ClientBench {
     return storage;
   }
 
-  round(): Figures {
+  round(chosen: ReadonlySet<string>): Figures {
     const find = () => seconds('find', [join(this.#mountpoint, 'files'), '-ls']);
     const readAll = () =>
       seconds('sh', ['-c', `find ${this.#mountpoint}/files -type f -exec cat {} + > /dev/null`]);
@@ -103,12 +123,12 @@ class ClientBench {
       return { [`${name}ColdSeconds`]: cold, [`${name}AgainSeconds`]: again, [`${name}HotSeconds`]: hot };
     };
     const figures = {
-      ...measure('find', find),
-      ...measure('readAll', readAll),
-      ...measure('random10000', random),
-      ...this.#readLarge(),
+      ...(chosen.has('find') || chosen.has('mount') ? measure('find', find) : {}),
+      ...(chosen.has('read') ? measure('readAll', readAll) : {}),
+      ...(chosen.has('random') ? measure('random10000', random) : {}),
+      ...(chosen.has('large') ? this.#readLarge() : {}),
     };
-    return { mountReadySeconds: median(ready), ...figures };
+    return { ...(ready.length > 0 ? { mountReadySeconds: median(ready) } : {}), ...figures };
   }
 
   /** A file in the cache, read through the mount and from where the cache has it. */

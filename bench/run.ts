@@ -1,4 +1,7 @@
-/** `npm run bench -- NAME [--json]`: runs a benchmark from a clean checkout; each makes its own data. */
+/**
+ * `npm run bench -- NAME [--json] [--only SECTION,...]`: runs a benchmark, or sections of it, from a clean checkout; each makes its own
+ * data.
+ */
 
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -6,7 +9,9 @@ import { type Bar, describeMachine, type Figures, report } from './report.ts';
 
 export interface Benchmark {
   readonly bars: Readonly<Record<string, Bar>>;
-  run(): Promise<Figures>;
+  /** What `--only` may name; none in a benchmark that is run as a whole. */
+  readonly sections?: readonly string[];
+  run(sections: ReadonlySet<string>): Promise<Figures>;
 }
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
@@ -34,21 +39,27 @@ if (process.argv[2] === 'soak') {
   process.exit();
 }
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean' }, only: { type: 'string' } },
+});
 const names = positionals.length === 0 ? Object.keys(BENCHMARKS) : positionals;
 for (const name of names) {
   const load = BENCHMARKS[name];
-  if (load === undefined) {
-    process.stderr.write(
-      `error: there is no benchmark ${name}\nhint: choose from ${Object.keys(BENCHMARKS).join(', ')}\n`,
-    );
-    process.exit(2);
-  }
+  if (load === undefined) refuse(`there is no benchmark ${name}`, Object.keys(BENCHMARKS));
   if (loadavg()[0]! > 0.5)
     process.stderr.write(
       `The machine is busy (load ${loadavg()[0]!.toFixed(1)}); figures may be worse than they should be.\n`,
     );
   const machine = describeMachine();
-  const { bars, run } = await load();
-  report(name, machine, await run(), bars, values.json ?? false);
+  const { bars, sections = [], run } = await load();
+  const chosen = values.only?.split(',') ?? sections;
+  for (const section of chosen)
+    if (!sections.includes(section)) refuse(`${name} has no section ${section}`, sections);
+  report(name, machine, await run(new Set(chosen)), bars, values.json ?? false);
+}
+
+function refuse(what: string, choice: readonly string[]): never {
+  process.stderr.write(`error: ${what}\nhint: choose from ${choice.join(', ')}\n`);
+  process.exit(2);
 }

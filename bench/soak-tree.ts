@@ -1,7 +1,10 @@
-/** The tree of the soak: folders of a hundred small files, all of a few different contents, and one large file. */
+/**
+ * The tree of the soak: folders of a hundred small files, all of a few different contents, some large files, and a folder of news, which
+ * every update replaces.
+ */
 
 import { randomFillSync } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { publisherPorts } from '../src/cli/publisher-ports.ts';
 import type { ByteString } from '../src/core/bytes/byte-string.ts';
@@ -13,17 +16,28 @@ import { loadKeys } from '../src/publish/keys.ts';
 import { Publisher } from '../src/publish/publisher.ts';
 import { defaultSettings, RepositoryRegistry } from '../src/publish/repository-settings.ts';
 
-const FQRN = parseFqrn('soak.example.org');
+export const SOAK_FQRN = parseFqrn('soak.example.org');
 export const FILES_PER_FOLDER = 100;
 /** Entries of a group of folders, which becomes a catalog of its own. */
 const FOLDERS_PER_GROUP = 100;
 const CONTENTS = 50;
-const LARGE_BYTES = 64 * 1024 * 1024;
+export const LARGE_FILES = 4;
+const LARGE_BYTES = 48 * 1024 * 1024;
+export const NEWS_FILES = 20;
 
 export const contentOf = (file: number): string =>
   `content ${file % CONTENTS}\n`.repeat(1 + (file % CONTENTS) * 20);
 export const folderOf = (folder: number): string =>
   `group-${Math.floor(folder / FOLDERS_PER_GROUP)}/folder-${String(folder).padStart(5, '0')}`;
+
+/** What all files of the news say after as many updates. */
+export const newsOf = (updates: number): string => `after ${updates} updates\n`.repeat(200);
+
+/** Writes the news into a folder, to be published as `/news`. */
+export function writeNews(folder: string, updates: number): void {
+  mkdirSync(folder, { recursive: true });
+  for (let i = 0; i < NEWS_FILES; i++) writeFileSync(join(folder, `news-${i}`), newsOf(updates) + i);
+}
 
 class SoakTree implements Tree {
   readonly name = 'soak';
@@ -37,7 +51,8 @@ class SoakTree implements Tree {
 
   async *entries(): AsyncGenerator<TreeEntry> {
     yield entry('', S_IFDIR | 0o755);
-    yield entry('/large', S_IFREG | 0o644, join(this.#scratch, 'large'), LARGE_BYTES);
+    for (let i = 0; i < LARGE_FILES; i++)
+      yield entry(`/large-${i}`, S_IFREG | 0o644, join(this.#scratch, `large-${i}`), LARGE_BYTES);
     for (let folder = 0; folder < this.#folders; folder++) {
       if (folder % FOLDERS_PER_GROUP === 0)
         yield entry(`/group-${folder / FOLDERS_PER_GROUP}`, S_IFDIR | 0o755);
@@ -71,19 +86,20 @@ function entry(path: string, mode: number, file?: string, sizeBytes = 0): TreeEn
   };
 }
 
-/** Publishes about `entries` entries; the number of folders is returned. */
+/** Publishes about `entries` entries, with storage, keys and registry (`config`) below `scratch`; answers how many folders there are. */
 export async function publishSoakTree(scratch: string, entries: number): Promise<number> {
   const folders = Math.ceil(entries / (FILES_PER_FOLDER + 1));
   for (let i = 0; i < CONTENTS; i++) writeFileSync(join(scratch, `small-${i}`), contentOf(i));
-  writeFileSync(join(scratch, 'large'), randomFillSync(Buffer.alloc(LARGE_BYTES)));
+  for (let i = 0; i < LARGE_FILES; i++)
+    writeFileSync(join(scratch, `large-${i}`), randomFillSync(Buffer.alloc(LARGE_BYTES)));
   const registry = new RepositoryRegistry(join(scratch, 'config'));
   const settings = {
-    ...defaultSettings(FQRN, join(scratch, FQRN)),
+    ...defaultSettings(SOAK_FQRN, join(scratch, SOAK_FQRN)),
     catalogs: { maxEntries: 100_000, minEntries: 1000 },
   };
   await createRepository(registry, settings, publisherPorts);
-  const keys = loadKeys(registry.folderOf(FQRN), FQRN);
-  const publisher = new Publisher({ settings, keys, folder: registry.folderOf(FQRN) }, publisherPorts);
+  const keys = loadKeys(registry.folderOf(SOAK_FQRN), SOAK_FQRN);
+  const publisher = new Publisher({ settings, keys, folder: registry.folderOf(SOAK_FQRN) }, publisherPorts);
   await publisher.publish(new SoakTree(scratch, folders));
   return folders;
 }

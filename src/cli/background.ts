@@ -8,6 +8,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type ErrorCode, errorCodeOf, messageOf, ThimbleError } from '../core/errors.ts';
+import { SMALL_HEAP } from '../node/heap.ts';
 import { makeFolder } from '../node/make-folder.ts';
 
 const READY_FD = 4;
@@ -39,9 +40,6 @@ export interface BackgroundCommand {
 export function nodeCommand(args: readonly string[]): { program: string; args: string[] } {
   return { program: process.execPath, args: [...process.execArgv, ...SMALL_HEAP, ...args] };
 }
-
-/** Of a process that stays: 20 MB less are resident in the long run, at the same speed. The last word counts. */
-const SMALL_HEAP = ['--max-semi-space-size=2', '--optimize-for-size'];
 
 /** Starts a process and waits for its `tellStarted`. Throws what it tells as a failure; STORAGE, INTERNAL. */
 export async function startBackground<T>(command: BackgroundCommand): Promise<T> {

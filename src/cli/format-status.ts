@@ -91,7 +91,7 @@ function statusRows(status: MountStatus, nowSeconds: number): Row[] {
     ],
     ['catalogs', `${formatCount(catalogs)} attached`],
     ['process', processText(status)],
-    ...Object.entries(parts).map(([name, part]): Row => [name, plainText(part)]),
+    ...Object.entries(parts).map(([name, part]): Row => [spaced(name), plainText(part)]),
   ];
 }
 
@@ -195,13 +195,16 @@ function troubleLines({ log }: MountStatus, nowSeconds: number): string[] {
   });
 }
 
+/** `readAhead` as `read ahead`. */
+const spaced = (name: string) => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+
 /** Parts that this file does not know: their numbers and words, one after another. One that does nothing says nothing. */
 function plainText(part: PartStatus): string | undefined {
   const words = Object.entries(part)
     .filter(([, value]) => Boolean(value) && ['string', 'number', 'boolean'].includes(typeof value))
     .map(([name, value]) =>
-      name.endsWith('Bytes')
-        ? `${name.slice(0, -5)} ${formatBytes(Number(value))}`
+      /bytes$/i.test(name)
+        ? `${name.slice(0, -5)} ${formatBytes(Number(value))}`.trim()
         : `${name} ${typeof value === 'number' ? Number(value.toFixed(1)) : value}`,
     );
   return words.length === 0 ? undefined : words.join(', ');

@@ -111,6 +111,11 @@ const COMMANDS: readonly CommandRow[] = [
     load: () => import('./commands/network.ts'),
   },
   {
+    name: 'talk',
+    summary: 'say to mounts what scripts say with cvmfs_talk',
+    load: () => import('./commands/talk.ts'),
+  },
+  {
     name: 'log-level',
     summary: 'let a mount log more or less',
     load: () => import('./commands/log-level.ts'),

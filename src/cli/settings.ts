@@ -5,9 +5,9 @@ import { resolve } from 'node:path';
 import { configurationFolderOf } from '../config/places.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { type Fqrn, isFqrn, parseFqrn } from '../core/fqrn.ts';
-import { publicKeyFiles } from '../publish/keys.ts';
+import { publicKeyFiles } from '../publish/key-paths.ts';
 import { RepositoryRegistry } from '../publish/repository-settings.ts';
-import { readingAddress, storageLocation } from '../storage/open-storage.ts';
+import { readingAddress, storageLocation } from '../storage/storage-location.ts';
 import type { GlobalOptions } from './terminal.ts';
 
 /** `--config`, `THIMBLE_CONFIG`, `/etc/thimble` for root, else the user's configuration folder. */

@@ -4,6 +4,7 @@ import { writeSync } from 'node:fs';
 import type { ContentHash } from '../core/content-hash.ts';
 import { mountSnapshot } from '../mount/snapshot-mount.ts';
 import { CatalogOrder } from '../node/catalog-order.ts';
+import { preferSmallHeap } from '../node/heap.ts';
 import { lineLog } from '../node/log.ts';
 import { openRepository, type RepositoryAddress } from '../node/repository-access.ts';
 import { tellFailed, tellStarted } from './background.ts';
@@ -44,6 +45,7 @@ async function serve(given: TransactionServerArguments): Promise<void> {
   }
   const { rootCatalog, revision } = mounted.snapshot;
   tellStarted({ pid: process.pid, rootCatalog, revision });
+  preferSmallHeap();
   await server.closed;
   access.close();
   log.info('transaction unmounted', { mountpoint, ...server.statistics() });

@@ -11,7 +11,7 @@ import { parseFqrn } from '../core/fqrn.ts';
 import { silentLog } from '../core/ports.ts';
 import { nodeClock } from '../node/clock.ts';
 import type { RepositoryAccess, RepositoryAddress } from '../node/repository-access.ts';
-import { publicKeyFiles } from '../publish/keys.ts';
+import { publicKeyFiles } from '../publish/key-paths.ts';
 import type { OverlayBase } from '../publish/overlay-base.ts';
 import {
   type LowerLayer,
@@ -19,7 +19,7 @@ import {
   Transaction,
   type TransactionPorts,
 } from '../publish/transaction.ts';
-import { readingAddress, storageLocation } from '../storage/open-storage.ts';
+import { readingAddress, storageLocation } from '../storage/storage-location.ts';
 import { registry } from './settings.ts';
 import type { GlobalOptions } from './terminal.ts';
 import type { TransactionServerArguments } from './transaction-server.ts';

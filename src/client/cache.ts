@@ -2,7 +2,7 @@
  * The local cache as the client sees it: inflated, verified content under ids. Reading is immediate, filling is not.
  */
 
-import type { Bytes } from '../core/bytes/byte-string.ts';
+import { type Bytes, concatBytes } from '../core/bytes/byte-string.ts';
 import type { Compression } from '../core/catalog/flags.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
@@ -29,10 +29,24 @@ export interface ObjectCache {
   /** All of it; `undefined` if the content is not here. */
   load(id: CacheId): Bytes | undefined;
   has(id: CacheId): boolean;
-  /** Throws STORAGE, also for content larger than the whole cache. */
+  /** Puts content that is here whole, and does not hold on to its memory. Throws STORAGE, also for content larger than the whole cache. */
+  put(id: CacheId, content: Bytes): void;
+  /** For content that comes in pieces. Throws like `put`. */
   create(id: CacheId, sizeBytes: number): CacheWriter;
   /** Forgets content that is not what it should be; other content may come under the id. */
   discard?(id: CacheId): void;
+}
+
+/** `put`, for caches that do nothing else with it than with what comes in pieces. */
+export function putByWriter(cache: Pick<ObjectCache, 'create'>, id: CacheId, content: Bytes): void {
+  const writer = cache.create(id, content.length);
+  try {
+    writer.write(content);
+    writer.commit();
+  } catch (error) {
+    writer.abort();
+    throw error;
+  }
 }
 
 /** Content and its bytes, for caches that are told what to keep. */
@@ -87,6 +101,19 @@ export interface SteeredCache extends ObjectCache {
   unpin(ids: Iterable<CacheId>): void;
   /** Drops these objects now, but for those that are pinned. Answers how many were here. */
   evict(ids: Iterable<CacheId>): number;
+  /** Drops what was used longest ago until no more than this is left. False where the rest is pinned. */
+  shrink(toBytes: number): Promise<boolean>;
+  /** All objects that are here, or those that are pinned. */
+  ids(which: 'all' | 'pinned'): Promise<readonly CacheId[]>;
+  /** Whether an object is here, and still what was put here; reads all of it. */
+  stateOf(id: CacheId): 'absent' | 'right' | 'damaged';
+  /** How often it has made room in the last so many seconds, of a day at most. */
+  cleanupsWithin(seconds: number): number;
+  /**
+   * A descriptor of a file that holds this content and nothing else, for the caller to close; `undefined` if there is none at once.
+   * Of caches that keep files. Never throws.
+   */
+  openContent?(id: CacheId, sizeBytes: number): number | undefined;
   status(): CacheStatus;
 }
 
@@ -132,18 +159,16 @@ export class MemoryCache implements SteeredCache {
     const chunks: Bytes[] = [];
     return {
       write: (chunk) => void chunks.push(new Uint8Array(chunk)),
-      commit: () => this.put(id, chunks),
+      commit: () => this.#keep(id, concatBytes(chunks)),
       abort: () => void (chunks.length = 0),
     };
   }
 
-  put(id: CacheId, chunks: readonly Bytes[]): void {
-    const content = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-    let at = 0;
-    for (const chunk of chunks) {
-      content.set(chunk, at);
-      at += chunk.length;
-    }
+  put(id: CacheId, content: Bytes): void {
+    this.#keep(id, new Uint8Array(content));
+  }
+
+  #keep(id: CacheId, content: Bytes): void {
     this.discard(id);
     this.#bytes += content.length;
     this.#contents.set(id, content);
@@ -180,6 +205,27 @@ export class MemoryCache implements SteeredCache {
       count++;
     }
     return count;
+  }
+
+  async shrink(toBytes: number): Promise<boolean> {
+    for (const oldest of this.#contents.keys()) {
+      if (this.#bytes <= toBytes) break;
+      this.discard(oldest);
+    }
+    return true;
+  }
+
+  async ids(which: 'all' | 'pinned'): Promise<readonly CacheId[]> {
+    return which === 'all' ? [...this.#contents.keys()] : [];
+  }
+
+  stateOf(id: CacheId): 'absent' | 'right' {
+    return this.has(id) ? 'right' : 'absent';
+  }
+
+  /** What comes pushes out what was there, one by one: there is nothing to count. */
+  cleanupsWithin(): number {
+    return 0;
   }
 
   status(): CacheStatus {

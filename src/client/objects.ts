@@ -12,20 +12,24 @@ import {
   type ObjectType,
   objectPath,
 } from '../core/content-hash.ts';
-import { ThimbleError } from '../core/errors.ts';
+import { errorCodeOf, ThimbleError } from '../core/errors.ts';
 import { type Hashing, type Inflating, type Log, silentLog } from '../core/ports.ts';
-import type { ObjectNeed } from '../core/vfs.ts';
+import type { NodeId, ObjectNeed } from '../core/vfs.ts';
 import { type CacheId, cacheIdOf, MemoryCache, type ObjectCache } from './cache.ts';
+import type { Filler } from './filler.ts';
 import type { Servers } from './network/servers.ts';
+import type { FetchOptions as ServersFetchOptions } from './network/servers-options.ts';
 import type { SourceFile } from './network/source.ts';
+import { Urgency } from './network/urgency.ts';
 import type { Arrivals } from './profile/arrivals.ts';
+import { Slab } from './slab.ts';
 
 /** Objects up to this are taken whole and inflated at once, which is fastest; larger ones stream. */
 const WHOLE_BYTES = 1024 * 1024;
 /** What stays readable when the disk is full. */
 const MEMORY_BYTES = 64 * 1024 * 1024;
-/** Content that may wait to be put into the cache. */
-const MAX_PENDING_BYTES = 16 * 1024 * 1024;
+/** Content that may wait to be put into the cache; more than one whole object. */
+const PENDING_BYTES = 4 * 1024 * 1024;
 
 export interface ObjectsPorts {
   readonly hashing: Hashing;
@@ -42,6 +46,10 @@ export interface ObjectsPorts {
 export interface FetchOptions {
   /** Ahead of need: real reads come first. */
   readonly background?: boolean;
+  /** The file that this is all of, where the kernel may have it before anybody reads it. */
+  readonly node?: NodeId | undefined;
+  /** When whoever asks does not want to wait any longer, on the clock's `monotonicMs`; see `untilMs()`. */
+  readonly untilMs?: number | undefined;
 }
 
 interface Metadata {
@@ -49,8 +57,9 @@ interface Metadata {
   readonly type: ObjectType;
   readonly limitBytes: number;
   readonly label: string;
-  readonly background: boolean;
 }
+
+const NO_OPTIONS: FetchOptions = {};
 
 export class Objects {
   readonly #servers: Servers;
@@ -63,14 +72,18 @@ export class Objects {
   readonly #log: Log;
   readonly #underWay = new Map<CacheId, Promise<void>>();
   readonly #loading = new Map<CacheId, Promise<Bytes>>();
+  /** What is under way, and was begun ahead of need. */
+  readonly #ahead = new Map<CacheId, Urgency>();
   readonly #later: ((work: () => void) => void) | undefined;
   /** Verified, and not in the cache yet: readers do not wait for the disk. */
   readonly #pending = new Map<CacheId, Bytes>();
-  #pendingBytes = 0;
+  readonly #slab = new Slab(PENDING_BYTES);
   /** Times that content could not be kept on disk and was served from memory. */
   storageFailures = 0;
   /** What a stream is about to bring: reads of that wait for it. */
   arrivals: Pick<Arrivals, 'expect' | 'has'> | undefined;
+  /** Takes work off this thread. */
+  filler: Filler | undefined;
   /** Hears of every object that a read asks for, also of those that are here. */
   onTouch: ((hash: ContentHash, isCatalog: boolean) => void) | undefined;
 
@@ -108,6 +121,11 @@ export class Objects {
     return this.#isHere(id) || this.#fallback.has(id);
   }
 
+  /** When somebody who begins to wait now has waited long enough, on the clock's `monotonicMs`. */
+  untilMs(): number {
+    return this.#servers.untilMs();
+  }
+
   /** True if an object is here, on its way, or about to arrive in a stream: there is nothing to fetch ahead. */
   isAtHand(id: CacheId): boolean {
     return this.#underWay.has(id) || this.#isHere(id) || this.arrivals?.has(id) === true;
@@ -117,20 +135,50 @@ export class Objects {
    * Brings an object into the cache. Throws NETWORK, NOT_FOUND, INTEGRITY, FORMAT, LIMIT, and UNSUPPORTED for external data
    * without a server of it. In the background: nobody waits for it yet.
    */
-  fetch(need: ObjectNeed, { background = false }: FetchOptions = {}): Promise<void> {
+  fetch(need: ObjectNeed, options: FetchOptions = NO_OPTIONS): Promise<void> {
     const id = cacheIdOf(need.hash, need.compression);
+    const { background = false } = options;
     if (!background) this.onTouch?.(need.hash, false);
     const underWay = this.#underWay.get(id);
-    if (underWay !== undefined) return underWay;
+    if (underWay !== undefined) {
+      return background ? underWay : this.#joined(id, underWay, () => this.fetch(need, options));
+    }
     if (this.#isHere(id)) return Promise.resolve();
     const arriving = background ? undefined : this.arrivals?.expect(id);
+    const wanted = this.#wanted(id, options);
     const fetching = (
       arriving === undefined
-        ? this.#fetch(id, need, background)
-        : arriving.then(() => (this.#isHere(id) ? undefined : this.#fetch(id, need, background)))
-    ).finally(() => this.#underWay.delete(id));
+        ? this.#fetch(id, need, wanted, options.node)
+        : arriving.then(() => (this.#isHere(id) ? undefined : this.#fetch(id, need, wanted, options.node)))
+    ).finally(() => {
+      this.#underWay.delete(id);
+      if (background) this.#ahead.delete(id);
+    });
     this.#underWay.set(id, fetching);
     return fetching;
+  }
+
+  /**
+   * What is under way already. If it was begun ahead of need, it is hurried, and asked for once more where it ends too early: its
+   * deadline was an earlier one.
+   */
+  #joined<T>(id: CacheId, underWay: Promise<T>, again: () => Promise<T>): Promise<T> {
+    const urgency = this.#ahead.get(id);
+    if (urgency === undefined) return underWay;
+    urgency.raise();
+    this.filler?.hurry();
+    return underWay.catch((error: unknown) => {
+      if (errorCodeOf(error) !== 'NETWORK') throw error;
+      return again();
+    });
+  }
+
+  /** What servers are told of how urgent a request is. */
+  #wanted(id: CacheId, options: FetchOptions): ServersFetchOptions {
+    if (options.background !== true) return options;
+    const urgency = new Urgency();
+    this.#ahead.set(id, urgency);
+    return { ...options, urgency };
   }
 
   /**
@@ -142,68 +190,92 @@ export class Objects {
     type: ObjectType,
     limitBytes: number,
     label: string,
-    { background = false }: FetchOptions = {},
+    options: FetchOptions = NO_OPTIONS,
   ): Promise<Bytes> {
+    const { background = false } = options;
     const id = cacheIdOf(hash, 'zlib');
     if (!background && type === 'C') this.onTouch?.(hash, true);
     const cached = this.#cached(id);
     if (cached !== undefined) return cached;
     const underWay = this.#loading.get(id);
-    if (underWay !== undefined) return underWay;
+    if (underWay !== undefined) {
+      if (background) return underWay;
+      return this.#joined(id, underWay, () => this.load(hash, type, limitBytes, label, options));
+    }
     const arriving = background ? undefined : this.arrivals?.expect(id);
+    const what: Metadata = { hash, type, limitBytes, label };
+    const wanted = this.#wanted(id, options);
     const loading = (
       arriving === undefined
-        ? this.#load(id, { hash, type, limitBytes, label, background })
-        : arriving.then(
-            () => this.#cached(id) ?? this.#load(id, { hash, type, limitBytes, label, background }),
-          )
-    ).finally(() => this.#loading.delete(id));
+        ? this.#load(id, what, wanted)
+        : arriving.then(() => this.#cached(id) ?? this.#load(id, what, wanted))
+    ).finally(() => {
+      this.#loading.delete(id);
+      if (background) this.#ahead.delete(id);
+    });
     this.#loading.set(id, loading);
     return loading;
   }
 
   #cached(id: CacheId): Bytes | undefined {
-    return this.#pending.get(id) ?? this.#cache.load(id) ?? this.#fallback.load(id);
+    const pending = this.#pending.get(id);
+    // Its memory is used again.
+    if (pending !== undefined) return new Uint8Array(pending);
+    return this.#cache.load(id) ?? this.#fallback.load(id);
   }
 
-  #load(id: CacheId, { hash, type, limitBytes, label, background }: Metadata): Promise<Bytes> {
+  #load(
+    id: CacheId,
+    { hash, type, limitBytes, label }: Metadata,
+    wanted: ServersFetchOptions,
+  ): Promise<Bytes> {
     const consume = async (file: SourceFile) => {
       const stored = await readWhole(file, limitBytes);
       this.#verify(hash, stored, { hash, label });
       const content = this.#inflating.inflate(stored, limitBytes);
-      this.#keep(id, content);
+      this.#store(id, content);
       return content;
     };
-    return this.#servers.fetch(objectPath(hash, type), consume, undefined, { background });
+    return this.#servers.fetch(objectPath(hash, type), consume, undefined, wanted);
   }
 
-  async #fetch(id: CacheId, need: ObjectNeed, background: boolean): Promise<void> {
+  async #fetch(
+    id: CacheId,
+    need: ObjectNeed,
+    wanted: ServersFetchOptions,
+    node: NodeId | undefined,
+  ): Promise<void> {
     if (need.sizeBytes <= this.#wholeBytes) {
-      await this.#ask(need, background, async (file) => this.#keep(id, await this.#receiveWhole(need, file)));
+      await this.#ask(need, wanted, async (file) => {
+        const stored = await readWhole(file, storedLimit(need.sizeBytes));
+        const isAhead = wanted.urgency?.isRaised === false;
+        const filling = isAhead ? this.filler?.fill(need, stored, node) : undefined;
+        if (filling === undefined || !(await filling)) this.#accept(id, need, stored);
+      });
       return;
     }
     try {
-      await this.#ask(need, background, (file) => this.#receiveStream(need, file, this.#cache));
+      await this.#ask(need, wanted, (file) => this.#receiveStream(need, file, this.#cache));
     } catch (error) {
       if (!(error instanceof ThimbleError) || error.code !== 'STORAGE' || need.sizeBytes > MEMORY_BYTES)
         throw error;
       this.#onStorageFailure(error);
-      await this.#ask(need, background, (file) => this.#receiveStream(need, file, this.#fallback));
+      await this.#ask(need, wanted, (file) => this.#receiveStream(need, file, this.#fallback));
     }
   }
 
   /** Asks those servers that have what is needed. */
   async #ask(
     need: ObjectNeed,
-    background: boolean,
+    wanted: ServersFetchOptions,
     consume: (file: SourceFile) => Promise<void>,
   ): Promise<void> {
     const { external } = need;
     if (external === undefined) {
-      return this.#servers.fetch(objectPath(need.hash, need.type), consume, undefined, { background });
+      return this.#servers.fetch(objectPath(need.hash, need.type), consume, undefined, wanted);
     }
     if (this.#external !== undefined) {
-      return this.#external.fetch(external.path, consume, external.range, { background });
+      return this.#external.fetch(external.path, consume, external.range, wanted);
     }
     throw new ThimbleError(
       'UNSUPPORTED',
@@ -214,12 +286,17 @@ export class Objects {
     );
   }
 
-  async #receiveWhole(need: ObjectNeed, file: SourceFile): Promise<Bytes> {
-    const stored = await readWhole(file, storedLimit(need.sizeBytes));
+  /** What was sent is looked at, inflated and kept in one go: nobody else uses the memory meanwhile. */
+  #accept(id: CacheId, need: ObjectNeed, stored: Bytes): void {
     this.#verify(need.hash, stored, need);
-    const content = need.compression === 'none' ? stored : this.#inflating.inflate(stored, need.sizeBytes);
-    if (content.length !== need.sizeBytes) throw wrongSize(labelOf(need), content.length, need.sizeBytes);
-    return content;
+    const { sizeBytes } = need;
+    // One byte more tells content that is too long.
+    const memory = this.#slab.take(sizeBytes + 1) ?? this.#flushed(sizeBytes + 1);
+    let length = stored.length;
+    if (need.compression !== 'none') length = this.#inflating.inflateInto(stored, memory);
+    else if (length === sizeBytes) memory.set(stored);
+    if (length !== sizeBytes) throw wrongSize(labelOf(need), length, sizeBytes);
+    this.#keep(id, memory.subarray(0, sizeBytes));
   }
 
   async #receiveStream(need: ObjectNeed, file: SourceFile, cache: ObjectCache): Promise<void> {
@@ -263,34 +340,28 @@ export class Objects {
   flush(): void {
     for (const [id, content] of this.#pending) this.#store(id, content);
     this.#pending.clear();
-    this.#pendingBytes = 0;
+    this.#slab.reset();
+  }
+
+  /** Memory for an object when there was none left. */
+  #flushed(sizeBytes: number): Bytes {
+    this.flush();
+    return this.#slab.take(sizeBytes) ?? new Uint8Array(sizeBytes);
   }
 
   #keep(id: CacheId, content: Bytes): void {
-    if (this.#later === undefined || content.length > WHOLE_BYTES) {
-      this.#store(id, content);
-      return;
-    }
     this.#pending.set(id, content);
-    this.#pendingBytes += content.length;
-    if (this.#pendingBytes > MAX_PENDING_BYTES) this.flush();
+    if (this.#later === undefined) this.flush();
     else if (this.#pending.size === 1) this.#later(() => this.flush());
   }
 
   /** Puts content on disk, or in memory if the disk fails. */
   #store(id: CacheId, content: Bytes): void {
     try {
-      const writer = this.#cache.create(id, content.length);
-      try {
-        writer.write(content);
-        writer.commit();
-      } catch (error) {
-        writer.abort();
-        throw error;
-      }
+      this.#cache.put(id, content);
     } catch (error) {
       this.#onStorageFailure(error);
-      this.#fallback.put(id, [content]);
+      this.#fallback.put(id, content);
     }
   }
 
@@ -337,19 +408,22 @@ function wrongSize(label: string, actual: number, wanted: number): ThimbleError 
   );
 }
 
-/** Everything of a file, up to a limit. Throws LIMIT beyond it. */
+/** Everything of a file, up to a limit. Throws LIMIT beyond it, at once where the source says how long it is. */
 export async function readWhole(file: SourceFile, limitBytes: number): Promise<Bytes> {
   const chunks: Bytes[] = [];
+  if ((file.sizeBytes ?? 0) > limitBytes) throw tooLong(limitBytes);
   let length = 0;
   for (let chunk = await file.next(); chunk !== undefined; chunk = await file.next()) {
     length += chunk.length;
-    if (length > limitBytes) {
-      throw new ThimbleError(
-        'LIMIT',
-        `Cannot use response: it is longer than the ${limitBytes} bytes expected at most`,
-      );
-    }
+    if (length > limitBytes) throw tooLong(limitBytes);
     chunks.push(chunk);
   }
   return chunks.length === 1 ? chunks[0]! : concatBytes(chunks);
+}
+
+function tooLong(limitBytes: number): ThimbleError {
+  return new ThimbleError(
+    'LIMIT',
+    `Cannot use response: it is longer than the ${limitBytes} bytes expected at most`,
+  );
 }

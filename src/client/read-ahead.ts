@@ -6,7 +6,7 @@
  */
 
 import type { ByteString } from '../core/bytes/byte-string.ts';
-import { MAX_CATALOG_BYTES, type NestedReference } from '../core/catalog/catalog-reader.ts';
+import { catalogLimit, type NestedReference } from '../core/catalog/catalog-reader.ts';
 import { type CatalogNeed, type NodeId, NotYet, type ObjectNeed } from '../core/vfs.ts';
 import { cacheIdOf } from './cache.ts';
 import type { Slot } from './catalog-tree.ts';
@@ -21,6 +21,10 @@ const CATALOGS_IN_A_ROW = 2;
 const FIRST_FILES = 4;
 const MAX_FILES = 64;
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
+/** What a reader asks for in one go: such a file has no second piece that its readers could wait for. */
+const MAX_HANDED_BYTES = 128 * 1024;
+/** The kernel is not given every file: from those that are asked for, it is seen how far a reader has come. */
+const ASKED_FOR_EVERY = 8;
 const MAX_CHUNKS = 4;
 const MAX_CHUNK_BYTES = 32 * 1024 * 1024;
 const MAX_CATALOGS = 16;
@@ -36,14 +40,18 @@ export interface ReadAheadStatus {
   readonly files: number;
   readonly chunks: number;
   readonly catalogs: number;
+  /** Files that the kernel was given before anybody read them; also from the cache. */
+  readonly handed: number;
   /** Inflated, of files and chunks. */
   readonly bytes: number;
   /** Of those, what was fetched before a guess turned out to be wrong, and not passed by then. */
   readonly wastedBytes: number;
 }
 
-/** Somebody who reads the files of a directory one after the other. */
+/** Somebody who reads the files of a directory one after the other, and maybe those of the next directories. */
 interface DirectoryReader {
+  /** Was seen to go on with the next directory. */
+  readonly crosses: boolean;
   run: number;
   window: number;
   /** The last file that was read, until it is worth looking for those behind it. */
@@ -52,6 +60,8 @@ interface DirectoryReader {
   ahead: NodeId[];
   /** Sizes of those that were. */
   fetched: number[];
+  /** The last one that it read. */
+  last: NodeId;
 }
 
 /** Somebody who reads a file from its start to its end. */
@@ -78,7 +88,8 @@ export class ReadAhead {
   readonly #directories: DirectoryReader[] = [];
   readonly #files = new Map<NodeId, FileReader>();
   readonly #walkers = new Map<Slot, CatalogWalker>();
-  readonly #counters = { files: 0, chunks: 0, catalogs: 0, bytes: 0, wastedBytes: 0 };
+  #ahead = 0;
+  readonly #counters = { files: 0, chunks: 0, catalogs: 0, handed: 0, bytes: 0, wastedBytes: 0 };
 
   constructor(vfs: SnapshotVfs, objects: Objects) {
     this.#vfs = vfs;
@@ -99,6 +110,15 @@ export class ReadAhead {
       if (chunks.length > 1) this.#followFile(node, chunk, chunks);
     } catch {
       // What is wrong with the catalog is told to whoever reads the file.
+    }
+  }
+
+  /** Somebody has read a file from its start and did not have to wait; not every such read is told. */
+  onRead(node: NodeId): void {
+    try {
+      this.#followDirectory(node);
+    } catch {
+      // As above.
     }
   }
 
@@ -157,22 +177,28 @@ export class ReadAhead {
     const [former] = this.#directories;
     const goesOn = former !== undefined && isAtEnd(former) && former.run >= FILES_IN_A_ROW;
     const [run, window] = goesOn ? [former.run, former.window] : [1, FIRST_FILES];
-    return { run, window, seed: node, ahead: [], fetched: [] };
+    const crosses = goesOn && isNear(former.last, node);
+    return { crosses, run, window, seed: node, ahead: [], fetched: [], last: node };
   }
 
   /** Most files are not read in order: who reads them should not pay for looking. */
   #aheadOf(reader: DirectoryReader): NodeId[] {
-    if (reader.seed !== undefined) reader.ahead = this.#vfs.filesBehind(reader.seed, LOOKED_AHEAD);
+    if (reader.seed !== undefined) reader.ahead = this.#behind(reader, reader.seed, LOOKED_AHEAD);
     reader.seed = undefined;
     return reader.ahead;
+  }
+
+  #behind({ crosses }: DirectoryReader, node: NodeId, count: number): NodeId[] {
+    return crosses ? this.#vfs.filesBehindInCatalog(node, count) : this.#vfs.filesBehind(node, count);
   }
 
   /** The reader is at this file now; those before it should have been read, and so be here. */
   #pass(reader: DirectoryReader, node: NodeId): void {
     const index = reader.ahead.indexOf(node);
     const passed = reader.ahead.splice(0, index + 1);
-    reader.fetched.splice(0, index + 1);
-    const isNext = passed.slice(0, -1).every((one) => this.#isHere(one));
+    // Those that were fetched are here, or will be.
+    const known = reader.fetched.splice(0, index + 1).length;
+    const isNext = passed.slice(known, -1).every((one) => this.#isHere(one));
     if (isNext) {
       reader.run++;
       reader.window = Math.min(MAX_FILES, 2 * reader.window);
@@ -181,25 +207,37 @@ export class ReadAhead {
       reader.run = 1;
       reader.window = FIRST_FILES;
     }
+    reader.last = node;
     const at = this.#directories.indexOf(reader);
     this.#directories.splice(at, 1);
     this.#directories.unshift(reader);
     if (reader.ahead.length < Math.max(LOOKED_AHEAD, reader.window)) {
-      reader.ahead.push(...this.#vfs.filesBehind(reader.ahead.at(-1) ?? node, reader.window));
+      reader.ahead.push(...this.#behind(reader, reader.ahead.at(-1) ?? node, reader.window));
     }
   }
 
   #fetchFiles(reader: DirectoryReader): void {
     let bytes = 0;
     for (const [index, node] of this.#aheadOf(reader).slice(0, reader.window).entries()) {
-      const [first] = this.#vfs.chunksOf(node);
+      const chunks = this.#vfs.chunksOf(node);
+      const [first] = chunks;
       bytes += first?.sizeBytes ?? 0;
       if (bytes > MAX_FILE_BYTES) return;
       if (index < reader.fetched.length) continue;
-      const isFetched = first !== undefined && this.#fetch(first);
+      const isHanded = chunks.length === 1 && this.#isHanded(first!);
+      const isFetched = first !== undefined && this.#fetch(first, isHanded ? node : undefined);
+      if (isHanded && !isFetched) this.#objects.filler?.offer(first!.need, node);
       reader.fetched.push(isFetched ? first.sizeBytes : 0);
       if (isFetched) this.#counters.files++;
     }
+  }
+
+  /** Whether the kernel gets it, if it is the next one ahead. */
+  #isHanded({ sizeBytes, need }: StoredChunk): boolean {
+    if (this.#objects.filler === undefined || need.external !== undefined) return false;
+    if (sizeBytes > MAX_HANDED_BYTES || ++this.#ahead % ASKED_FOR_EVERY === 0) return false;
+    this.#counters.handed++;
+    return true;
   }
 
   #giveUp(reader: DirectoryReader): void {
@@ -212,10 +250,10 @@ export class ReadAhead {
   }
 
   /** False if there is nothing to fetch. */
-  #fetch({ need, sizeBytes }: StoredChunk): boolean {
+  #fetch({ need, sizeBytes }: StoredChunk, node?: NodeId): boolean {
     if (need.external !== undefined) return false;
     if (this.#objects.isAtHand(cacheIdOf(need.hash, need.compression))) return false;
-    this.#objects.fetch(need, { background: true }).catch(passedOver);
+    this.#objects.fetch(need, { background: true, node }).catch(passedOver);
     this.#counters.bytes += sizeBytes;
     return true;
   }
@@ -233,7 +271,7 @@ export class ReadAhead {
       walker.frontier = index + 1;
       if (this.#vfs.catalogs.find((parent.base + path) as ByteString, hash) !== undefined) continue;
       this.#objects
-        .load(hash, 'C', MAX_CATALOG_BYTES, `catalog of ${path}`, { background: true })
+        .load(hash, 'C', catalogLimit(sizeBytes), `catalog of ${path}`, { background: true })
         .catch(passedOver);
       this.#counters.catalogs++;
     }

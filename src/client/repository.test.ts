@@ -10,6 +10,7 @@ import {
 } from '../../test/support/client-repository.ts';
 import { fileScope } from '../../test/support/file-scope.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
+import { readManifest } from '../../test/support/storage-place.ts';
 import { dir, file } from '../../test/support/trees.ts';
 import { type ContentHash, NULL_HASH } from '../core/content-hash.ts';
 import { ThimbleError } from '../core/errors.ts';
@@ -46,12 +47,14 @@ function clientOf(...folders: readonly string[]) {
 
 test('resolve() finds the newest snapshot', async () => {
   const snapshot = await openClient(published).repository.resolve({});
-  assert.deepEqual(snapshot, { rootCatalog: third.rootCatalog, revision: 2, tag: undefined });
+  const { rootCatalogSizeBytes } = readManifest(published.storage);
+  const { rootCatalog } = third;
+  assert.deepEqual(snapshot, { rootCatalog, rootCatalogSizeBytes, revision: 2, tag: undefined });
 });
 
 test('resolve() finds a snapshot by its tag', async () => {
   const snapshot = await openClient(published).repository.resolve({ tag: 'v1' });
-  assert.deepEqual(snapshot, { rootCatalog: second.rootCatalog, revision: 1, tag: 'v1' });
+  assert.deepEqual([snapshot.rootCatalog, snapshot.revision, snapshot.tag], [second.rootCatalog, 1, 'v1']);
 });
 
 test('resolve() finds a snapshot by its date, and none before the first', async () => {

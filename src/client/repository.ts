@@ -50,6 +50,8 @@ export interface Selection {
 
 export interface Snapshot {
   readonly rootCatalog: ContentHash;
+  /** As it was said to be; 0 or nothing where nobody said so. */
+  readonly rootCatalogSizeBytes?: number;
   readonly revision: number | undefined;
   readonly tag: string | undefined;
   /** Nobody could be asked for the newest one: this was the newest when somebody could. */
@@ -85,6 +87,7 @@ export class Repository {
   readonly #blacklist: Blacklist;
   readonly #limits: RevisionLimits;
   #whitelist: Whitelist | undefined;
+  #manifest: Manifest | undefined;
 
   /** Of the keys, any of RSA has to have signed the whitelist; and if there are any of Ed25519, one of them the manifest. */
   constructor(
@@ -111,6 +114,11 @@ export class Repository {
     return this.#whitelist;
   }
 
+  /** The manifest that was verified last; none before `fetchManifest`. */
+  get manifest(): Manifest | undefined {
+    return this.#manifest;
+  }
+
   /**
    * Finds a snapshot. Where nobody can be asked for the newest one, or all lag behind, it is the newest that was seen before, as long
    * as its root catalog is at hand. Throws NOT_FOUND, TRUST, INTEGRITY, FORMAT, NETWORK.
@@ -123,20 +131,23 @@ export class Repository {
         tag: undefined,
       };
     }
+    const untilMs = this.servers.untilMs();
     const isNewest = selection.tag === undefined && selection.dateSeconds === undefined;
-    const manifest = await this.fetchManifest().catch((error: unknown) => {
+    const manifest = await this.fetchManifest({ untilMs }).catch((error: unknown) => {
       const remembered = isNewest ? this.#remembered(error) : undefined;
       if (remembered === undefined) throw error;
       return remembered;
     });
     if ('isRemembered' in manifest) return manifest;
     if (selection.tag !== undefined)
-      return this.#snapshotOf(findTag(await this.fetchHistory(manifest), selection.tag));
+      return this.#snapshotOf(findTag(await this.fetchHistory(manifest, untilMs), selection.tag));
     if (selection.dateSeconds !== undefined) {
-      return this.#snapshotOf(findTagByDate(await this.fetchHistory(manifest), selection.dateSeconds));
+      const history = await this.fetchHistory(manifest, untilMs);
+      return this.#snapshotOf(findTagByDate(history, selection.dateSeconds));
     }
     return {
       rootCatalog: manifest.rootCatalog,
+      rootCatalogSizeBytes: manifest.rootCatalogSizeBytes,
       revision: manifest.revision,
       tag: undefined,
     };
@@ -160,26 +171,28 @@ export class Repository {
     return revision;
   }
 
-  #snapshotOf({ rootCatalog, revision, name }: Tag): Snapshot {
+  #snapshotOf({ rootCatalog, rootCatalogSizeBytes, revision, name }: Tag): Snapshot {
     verifyRevisionNotListed(this.#blacklist, this.fqrn, revision);
-    return { rootCatalog, revision, tag: name };
+    return { rootCatalog, rootCatalogSizeBytes, revision, tag: name };
   }
 
   /** The newest manifest with its whole trust chain verified. A server with a bad one is passed over. */
-  async fetchManifest(options: Pick<FetchOptions, 'noCache'> = {}): Promise<Manifest> {
+  async fetchManifest(options: Pick<FetchOptions, 'noCache' | 'untilMs'> = {}): Promise<Manifest> {
     return (await this.fetchVerifiedManifest(options)).manifest;
   }
 
   /** The same, with what others need to verify it again. */
-  async fetchVerifiedManifest(options: Pick<FetchOptions, 'noCache'> = {}): Promise<VerifiedManifest> {
+  async fetchVerifiedManifest(
+    options: Pick<FetchOptions, 'noCache' | 'untilMs'> = {},
+  ): Promise<VerifiedManifest> {
     this.#needKeys();
-    return this.servers.fetch(MANIFEST_PATH, (file) => this.#verifyManifest(file), undefined, options);
+    return this.servers.fetch(MANIFEST_PATH, this.#verifyManifest, undefined, options);
   }
 
   /** What every server shows now, verified; those that show nothing good are left out. Throws TRUST without a key. */
   async compareServers(): Promise<ServerRevision[]> {
     this.#needKeys();
-    const answers = await this.servers.fetchFromEach(MANIFEST_PATH, (file) => this.#verifyManifest(file));
+    const answers = await this.servers.fetchFromEach(MANIFEST_PATH, this.#verifyManifest);
     return answers.flatMap((answer) =>
       'error' in answer ? [] : [{ server: answer.server, revision: answer.value.manifest.revision }],
     );
@@ -196,54 +209,59 @@ export class Repository {
     }
   }
 
-  async #verifyManifest(file: SourceFile): Promise<VerifiedManifest> {
+  readonly #verifyManifest = async (file: SourceFile, untilMs: number): Promise<VerifiedManifest> => {
     const bytes = await readWhole(file, MAX_SIGNED_TEXT_BYTES);
     const candidate = parseManifest(this.#ports.hashing, bytes);
     verifyManifestName(candidate, this.fqrn);
     // Another server may have a newer one.
     verifyRevisionNotListed(this.#blacklist, this.fqrn, candidate.manifest.revision);
     verifyNotOlder(candidate.manifest, this.#limits);
-    const whitelist = await this.#verifyChain(candidate);
+    const whitelist = await this.#verifyChain(candidate, untilMs);
     this.#limits.memory.remember(candidate.manifest);
     return { manifest: candidate.manifest, bytes, whitelist };
-  }
+  };
 
   /** Answers with the whitelist that says so. */
-  async #verifyChain(candidate: SignedManifest): Promise<Bytes> {
+  async #verifyChain(candidate: SignedManifest, untilMs: number): Promise<Bytes> {
     const { hashing, signatures, clock } = this.#ports;
     const { certificate } = candidate.manifest;
     if (certificate === undefined) {
       throw new ThimbleError('TRUST', `Cannot trust manifest of ${this.fqrn}: it names no certificate`);
     }
     // Neither request depends on the other: one round trip instead of two.
-    const loading = this.objects.load(certificate, 'X', MAX_CERTIFICATE_BYTES, 'certificate');
+    const loading = this.objects.load(certificate, 'X', MAX_CERTIFICATE_BYTES, 'certificate', {
+      untilMs,
+    });
+    const verify = async (file: SourceFile) => {
+      const received = await readWhole(file, MAX_SIGNED_TEXT_BYTES);
+      const signedWhitelist = parseWhitelist(hashing, received);
+      // Here, not behind: a server whose whitelist has expired or lags behind is passed over.
+      verifyWhitelist(this.#ports, signedWhitelist, this.fqrn, this.#masterKeys, clock.unixSeconds());
+      verifyCertificate(this.#ports, signedWhitelist, await loading);
+      return { whitelist: signedWhitelist.whitelist, received };
+    };
     const [pem, { whitelist, received }] = await Promise.all([
       loading,
-      this.servers.fetch(WHITELIST_PATH, async (file) => {
-        const received = await readWhole(file, MAX_SIGNED_TEXT_BYTES);
-        const signedWhitelist = parseWhitelist(hashing, received);
-        // Here, not behind: a server whose whitelist has expired or lags behind is passed over.
-        verifyWhitelist(this.#ports, signedWhitelist, this.fqrn, this.#masterKeys, clock.unixSeconds());
-        verifyCertificate(this.#ports, signedWhitelist, await loading);
-        return { whitelist: signedWhitelist.whitelist, received };
-      }),
+      this.servers.fetch(WHITELIST_PATH, verify, undefined, { untilMs }),
     ]);
     verifyCertificateNotListed(hashing, this.#blacklist, this.fqrn, pem);
     verifyManifestSignature(this.#ports, candidate, pem);
     if (this.#ed25519Keys.length > 0) verifyEd25519Signature(signatures, candidate, this.#ed25519Keys);
     this.#whitelist = whitelist;
+    this.#manifest = candidate.manifest;
     return received;
   }
 
   /** The tags that a manifest names; none if it names no history. */
-  async fetchHistory(manifest: Manifest): Promise<History> {
+  async fetchHistory(manifest: Manifest, untilMs?: number): Promise<History> {
     if (manifest.history === undefined) return emptyHistory(manifest.fqrn);
-    return this.loadHistory(manifest.history);
+    return this.loadHistory(manifest.history, untilMs);
   }
 
   /** The tags as they were. Throws NOT_FOUND, TRUST, INTEGRITY, FORMAT, NETWORK. */
-  async loadHistory(hash: ContentHash): Promise<History> {
-    const history = decodeHistory(await this.objects.load(hash, 'H', MAX_HISTORY_BYTES, 'history'));
+  async loadHistory(hash: ContentHash, untilMs?: number): Promise<History> {
+    const loading = this.objects.load(hash, 'H', MAX_HISTORY_BYTES, 'history', { untilMs });
+    const history = decodeHistory(await loading);
     if (history.fqrn !== this.fqrn) {
       throw new ThimbleError(
         'TRUST',

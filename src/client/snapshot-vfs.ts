@@ -241,6 +241,19 @@ export class SnapshotVfs implements Vfs {
     return files;
   }
 
+  /** The files behind one in the order of its catalog's rows, whatever their directories: that in which most trees are read. */
+  filesBehindInCatalog(node: NodeId, count: number): NodeId[] {
+    const slot = this.#seek(node);
+    if (slot === undefined) return [];
+    const files: NodeId[] = [];
+    let looked = 0;
+    slot.reader.entriesBehind(slot.reader.row.rowid, (next) => {
+      if ((next.mode & S_IFMT) === S_IFREG && next.sizeBytes > 0) files.push(this.#nodeAt(slot, next.rowid));
+      return files.length < count && ++looked < MAX_ROWS_LOOKED_AT;
+    });
+    return files;
+  }
+
   /** The nested catalog or bind mount point that takes over at a directory; `undefined` if none does. */
   nestedCatalogOf(node: NodeId): ContentHash | undefined {
     const slot = this.#seekShown(node);

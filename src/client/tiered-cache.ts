@@ -56,6 +56,10 @@ export class TieredCache implements SteeredCache {
     return this.#upper.has(id) || this.#lower.some((lower) => lower.has(id));
   }
 
+  put(id: CacheId, content: Bytes): void {
+    this.#upper.put(id, content);
+  }
+
   create(id: CacheId, sizeBytes: number): CacheWriter {
     return this.#upper.create(id, sizeBytes);
   }
@@ -79,6 +83,27 @@ export class TieredCache implements SteeredCache {
 
   evict(ids: Iterable<CacheId>): number {
     return this.#upper.evict(ids);
+  }
+
+  shrink(toBytes: number): Promise<boolean> {
+    return this.#upper.shrink(toBytes);
+  }
+
+  ids(which: 'all' | 'pinned'): Promise<readonly CacheId[]> {
+    return this.#upper.ids(which);
+  }
+
+  stateOf(id: CacheId): 'absent' | 'right' | 'damaged' {
+    const state = this.#upper.stateOf(id);
+    return state === 'absent' && this.#lower.some((lower) => lower.has(id)) ? 'right' : state;
+  }
+
+  cleanupsWithin(seconds: number): number {
+    return this.#upper.cleanupsWithin(seconds);
+  }
+
+  openContent(id: CacheId, sizeBytes: number): number | undefined {
+    return this.#upper.openContent?.(id, sizeBytes);
   }
 
   status(): CacheStatus {

@@ -24,7 +24,8 @@ async function follow(t: TestContext, options: Partial<UpdatesOptions> = {}) {
       return storage.open(path, how);
     },
   };
-  const { repository, objects } = openClient(published, { sources: [source], retries: { deadlineMs: 1 } });
+  const retries = { rounds: 1, firstContactRounds: 1 };
+  const { repository, objects } = openClient(published, { sources: [source], retries });
   const mounted = await MountedSnapshot.open(await repository.resolve({}), objects, { hashing: nodeHashing });
   const clock = new ManualClock();
   const told: number[] = [];

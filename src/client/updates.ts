@@ -36,6 +36,8 @@ export interface UpdatesStatus {
   readonly checkedSeconds: number | undefined;
   readonly nextCheckInSeconds: number | undefined;
   readonly ttlSeconds: number | undefined;
+  /** What it is cut short to; missing if it is not. */
+  readonly maxTtlSeconds?: number;
   /** Whether a server tells of news by itself. */
   readonly isPushed: boolean;
   readonly moves: number;
@@ -61,6 +63,7 @@ export class Updates {
   readonly #tellKernel: (changes: RevisionChanges) => Promise<void>;
   readonly #ports: UpdatesPorts;
   readonly #options: UpdatesOptions;
+  #maxTtlSeconds: number;
   #checking: Promise<UpdateResult> | undefined;
   #cancelTimer: () => void = () => {};
   #endPause: () => void = () => {};
@@ -87,6 +90,7 @@ export class Updates {
     this.#tellKernel = tellKernel;
     this.#ports = ports;
     this.#options = { ...DEFAULT_UPDATES_OPTIONS, ...options };
+    this.#maxTtlSeconds = this.#options.maxTtlSeconds;
   }
 
   /** Looks from now on. */
@@ -114,12 +118,20 @@ export class Updates {
     return this.#checking;
   }
 
+  /** A longer time to live is cut short; 0: none is. */
+  limitTtl(maxTtlSeconds: number): void {
+    this.#maxTtlSeconds = maxTtlSeconds === 0 ? Number.POSITIVE_INFINITY : maxTtlSeconds;
+    const leftMs = (this.#nextCheckMs ?? 0) - this.#now();
+    if (leftMs > 1000 * this.#maxTtlSeconds) this.#schedule(this.#maxTtlSeconds);
+  }
+
   status(): UpdatesStatus {
     const leftMs = this.#nextCheckMs === undefined ? undefined : this.#nextCheckMs - this.#now();
     return {
       checkedSeconds: this.#checkedSeconds,
       nextCheckInSeconds: leftMs === undefined ? undefined : Math.max(0, Math.ceil(leftMs / 1000)),
       ttlSeconds: this.#ttlSeconds,
+      ...(Number.isFinite(this.#maxTtlSeconds) ? { maxTtlSeconds: this.#maxTtlSeconds } : {}),
       isPushed: this.#isPushed,
       moves: this.#moves,
       lagging: this.#lagging,
@@ -168,14 +180,14 @@ export class Updates {
   }
 
   #ttl(seconds: number): number {
-    return Math.min(Math.max(seconds, 1), this.#options.maxTtlSeconds);
+    return Math.min(Math.max(seconds, 1), this.#maxTtlSeconds);
   }
 
   async #follow(manifest: Manifest, from: Snapshot): Promise<UpdateResult> {
-    const { rootCatalog, revision } = manifest;
+    const { rootCatalog, rootCatalogSizeBytes, revision } = manifest;
     const isOlder = from.revision !== undefined && revision < from.revision;
     if (isOlder || rootCatalog === from.rootCatalog) return { kind: 'unchanged', snapshot: from };
-    const snapshot: Snapshot = { rootCatalog, revision, tag: undefined };
+    const snapshot: Snapshot = { rootCatalog, rootCatalogSizeBytes, revision, tag: undefined };
     const changes = await this.#mounted.moveTo(snapshot);
     this.#moves++;
     await this.#tellKernel(changes);

@@ -41,8 +41,12 @@ export interface MountSettings {
   readonly worldReadable: boolean;
   /** Files flagged so are read past the page cache. */
   readonly directIo: boolean;
+  /** Files from this size are read by the kernel itself, once they are in the cache; 0: none. */
+  readonly passthroughBytes: number;
   /** Where magic extended attributes are listed; asked for by name they always answer. [CVMFS_MAGIC_XATTRS_VISIBILITY] */
   readonly magicXattrs: 'rootonly' | 'always' | 'never';
+  /** Where scripts for the CernVM-FS client look for its socket; `undefined`: nowhere. [CVMFS_TALK_SOCKET] */
+  readonly talkSocket: string | undefined;
 }
 
 export interface LogSettings {

@@ -82,6 +82,21 @@ export const lowerFolders: FromCvmfs<readonly string[]> = (get, { fqrn }) => {
   return folder === undefined ? undefined : [`${fillTemplate(folder, fqrn).replace(/\/+$/, '')}/thimble`];
 };
 
+/** Where `cvmfs_talk -i` looks. */
+export const talkSocket: FromCvmfs<string> = (get, { fqrn }) => {
+  const named = get('CVMFS_TALK_SOCKET');
+  if (named !== undefined) return fillTemplate(named, fqrn);
+  const base = get('CVMFS_CACHE_BASE');
+  const isShared = boolean.parse(get('CVMFS_SHARED_CACHE') ?? 'no', fqrn);
+  const workspace =
+    get('CVMFS_WORKSPACE') ??
+    get('CVMFS_CACHE_DIR') ??
+    (base === undefined ? undefined : `${base.replace(/\/+$/, '')}/${isShared ? 'shared' : fqrn}`);
+  return workspace === undefined
+    ? undefined
+    : `${fillTemplate(workspace, fqrn).replace(/\/+$/, '')}/cvmfs_io.${fqrn}`;
+};
+
 export const keys: FromCvmfs<readonly string[]> = (get, { fqrn, folder }) => {
   const files = get('CVMFS_PUBLIC_KEY');
   if (files !== undefined) return list('', ':').parse(files, fqrn);

@@ -138,6 +138,13 @@ export const size: Kind<number> = {
   },
 };
 
+/** The same; 0 bytes for `off`. */
+export const sizeOrOff: Kind<number> = {
+  ...size,
+  placeholder: 'size|off',
+  parse: (value, fqrn) => (/^(off|no|0)$/.test(value) ? 0 : size.parse(value, fqrn)),
+};
+
 /** Seconds, or `wait`. */
 export function deadline(most: number): Kind<number | 'wait'> {
   const seconds = number('seconds', 1, most);

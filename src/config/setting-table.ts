@@ -300,6 +300,14 @@ export const SETTINGS = {
       flag: 'direct-io',
     },
   ),
+  'mount.passthrough': row({
+    kind: kinds.sizeOrOff,
+    default: 0,
+    defaultText: 'off',
+    meaning:
+      'files from this size are read by the kernel itself, once they are in the cache; opening gets slower',
+    flag: 'passthrough',
+  }),
   'mount.magicXattrs': row<'rootonly' | 'always' | 'never'>({
     kind: kinds.choice(['rootonly', 'always', 'never']),
     // Copies of the root, such as those of rsync -X, would have them otherwise.
@@ -307,6 +315,20 @@ export const SETTINGS = {
     meaning: 'where magic extended attributes are listed; asked for by name they always answer',
     cvmfs: ['CVMFS_MAGIC_XATTRS_VISIBILITY', 'CVMFS_HIDE_MAGIC_XATTRS'],
     fromCvmfs: cvmfs.magicXattrs,
+  }),
+  'mount.talkSocket': row({
+    kind: kinds.optional(kinds.path('socket')),
+    default: undefined,
+    defaultText: 'none',
+    meaning: 'a further place for the socket of `cvmfs_talk`; of CernVM-FS, `cvmfs_io.FQRN` in its workspace',
+    cvmfs: [
+      'CVMFS_TALK_SOCKET',
+      'CVMFS_WORKSPACE',
+      'CVMFS_CACHE_DIR',
+      'CVMFS_CACHE_BASE',
+      'CVMFS_SHARED_CACHE',
+    ],
+    fromCvmfs: cvmfs.talkSocket,
   }),
   'mount.variables': row({
     kind: kinds.variables,

@@ -12,7 +12,8 @@ import { ThimbleError } from './errors.ts';
 import type { SignedManifest } from './manifest.ts';
 import type { PublicKey, Signatures } from './ports.ts';
 
-const SIGNATURE_LINE = /^e[A-Za-z0-9+/]{86}==$/;
+/** Of the last letter, two bits count: where the other four are not zero, it would be a second spelling of a signature. */
+const SIGNATURE_LINE = /^e[A-Za-z0-9+/]{85}[AQgw]==$/;
 const PURPOSE = 'thimble manifest 1';
 /** More are refused: each costs a check with each key. Two are there while a publisher changes its key. */
 export const MAX_ED25519_SIGNATURES = 8;

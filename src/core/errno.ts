@@ -1,6 +1,6 @@
 /** Linux error numbers, and the one place where error codes become them. */
 
-import { type ErrorCode, errorCodeOf } from './errors.ts';
+import { type ErrorCode, errorCodeOf, ThimbleError } from './errors.ts';
 
 export const EPERM = 1;
 export const ENOENT = 2;
@@ -19,6 +19,7 @@ export const ENAMETOOLONG = 36;
 export const ENOSYS = 38;
 export const ENODATA = 61;
 export const ENOTSUP = 95;
+export const ENETUNREACH = 101;
 export const ESTALE = 116;
 
 const ERRNO: Readonly<Record<ErrorCode, number>> = {
@@ -37,6 +38,9 @@ const ERRNO: Readonly<Record<ErrorCode, number>> = {
   INTERNAL: EIO,
 };
 
+/** What a reader is told. Where no server has answered at all, nothing is wrong with what is read: it is too far away now. */
 export function errnoOf(error: unknown): number {
+  if (error instanceof ThimbleError && error.code === 'NETWORK' && error.details['answered'] === 'no')
+    return ENETUNREACH;
   return ERRNO[errorCodeOf(error)];
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { EINTR, EINVAL, EIO, errnoOf } from './errno.ts';
+import { EINTR, EINVAL, EIO, ENETUNREACH, errnoOf } from './errno.ts';
 import { assert as assertHolds, errorCodeOf, messageOf, ThimbleError } from './errors.ts';
 
 test('ThimbleError carries code, hint, details and cause', () => {
@@ -46,5 +46,12 @@ for (const [code, errno] of [
     assert.equal(errnoOf(new ThimbleError(code, 'Cannot')), errno);
   });
 }
+
+test('errnoOf() tells a network that is gone from a server that answers wrongly', () => {
+  const error = (answered: string) => new ThimbleError('NETWORK', 'Cannot', { details: { answered } });
+  assert.equal(errnoOf(error('no')), ENETUNREACH);
+  assert.equal(errnoOf(error('yes')), EIO);
+  assert.equal(errnoOf(new ThimbleError('NETWORK', 'Cannot')), EIO);
+});
 
 test('errnoOf() translates a foreign error to EIO', () => assert.equal(errnoOf(new RangeError('oops')), EIO));

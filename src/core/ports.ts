@@ -24,6 +24,11 @@ export interface Inflating {
    * `limitBytes`.
    */
   inflate(data: Bytes, limitBytes: number): Bytes;
+  /**
+   * The same into memory of the caller; answers how many bytes came out. Throws FORMAT, and LIMIT if `into` is too small. Of a
+   * stream that fills it, the last byte may be all that is too much: a caller who knows the size gives one more.
+   */
+  inflateInto(data: Bytes, into: Bytes): number;
   /** Inflates a stream piece by piece. `push` and `end` return what came out; both throw like `inflate`. */
   createInflater(): Inflater;
 }

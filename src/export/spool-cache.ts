@@ -6,7 +6,7 @@
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CacheId, CacheWriter, ObjectCache } from '../client/cache.ts';
+import { type CacheId, type CacheWriter, type ObjectCache, putByWriter } from '../client/cache.ts';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { ThimbleError } from '../core/errors.ts';
 
@@ -59,6 +59,10 @@ export class SpoolCache implements ObjectCache {
 
   has(id: CacheId): boolean {
     return this.#held.get(id)?.content !== undefined;
+  }
+
+  put(id: CacheId, content: Bytes): void {
+    putByWriter(this, id, content);
   }
 
   create(id: CacheId, sizeBytes: number): CacheWriter {

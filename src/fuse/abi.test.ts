@@ -24,8 +24,13 @@ const LAYOUTS: readonly [
   // Every kernel sends these; since 7.36 the structure has 64 bytes.
   [abi.FuseInitIn, 16, { major: 0, minor: 4, maxReadahead: 8, flags: 12 }],
   [abi.FuseInitInExt, 20, { flags: 12, flags2: 16 }],
-  [abi.FuseInitOut, 64, { maxBackground: 16, maxWrite: 20, timeGran: 24, maxPages: 28, flags2: 32 }],
+  [
+    abi.FuseInitOut,
+    64,
+    { maxBackground: 16, maxWrite: 20, timeGran: 24, maxPages: 28, flags2: 32, maxStackDepth: 36 },
+  ],
   [abi.FuseOpenOut, 16, { fh: 0, openFlags: 8, backingId: 12 }],
+  [abi.FuseReleaseIn, 24, { fh: 0, flags: 8, releaseFlags: 12, lockOwner: 16 }],
   [abi.FuseReadIn, 40, { fh: 0, offset: 8, size: 16, readFlags: 20, lockOwner: 24, flags: 32 }],
   [abi.FuseDirent, 24, { ino: 0, off: 8, namelen: 16, type: 20 }],
   [abi.FuseGetxattrIn, 8, { size: 0 }],

@@ -60,11 +60,14 @@ export const INIT_NO_OPENDIR_SUPPORT = 1 << 24;
 export const INIT_EXT = 1 << 30;
 /** Bits of the second word: kernel bit minus 32. */
 export const INIT2_HAS_EXPIRE_ONLY = 1 << 3;
+/** Since 7.40, where the kernel was built with it. */
+export const INIT2_PASSTHROUGH = 1 << 5;
 export const INIT2_HAS_RESEND = 1 << 7;
 
 // What the server tells the kernel unasked: the code is where a reply has its error.
 export const NOTIFY_INVAL_INODE = 2;
 export const NOTIFY_INVAL_ENTRY = 3;
+export const NOTIFY_STORE = 4;
 /** Since 7.40. */
 export const NOTIFY_RESEND = 7;
 /** Since 7.44. */
@@ -168,12 +171,24 @@ export const FOPEN_DIRECT_IO = 1 << 0;
 export const FOPEN_KEEP_CACHE = 1 << 1;
 /** Since 7.35; older kernels ask with FLUSH, once. */
 export const FOPEN_NOFLUSH = 1 << 5;
+/** The kernel reads from the file behind `backingId`. */
+export const FOPEN_PASSTHROUGH = 1 << 7;
 
 export const FuseOpenOut = struct('fuse_open_out', {
   fh: u64,
   openFlags: u32, // FOPEN_*
   backingId: u32,
 }); // 16 bytes
+
+export const FuseReleaseIn = struct('fuse_release_in', {
+  fh: u64,
+  flags: u32,
+  releaseFlags: u32,
+  lockOwner: u64,
+}); // 24 bytes
+
+/** Bit 31 of the upper half of `unique`: a request that an earlier process may have handled. Since 7.40. */
+export const UNIQUE_RESENT_HIGH = 0x8000_0000;
 
 export const FuseReadIn = struct('fuse_read_in', {
   fh: u64,
@@ -223,6 +238,13 @@ export const FuseNotifyInvalInodeOut = struct('fuse_notify_inval_inode_out', {
   ino: u64, // the node id
   off: u64, // s64; negative for attributes alone
   len: u64, // s64; 0 for everything behind `off`
+}); // 24 bytes
+
+export const FuseNotifyStoreOut = struct('fuse_notify_store_out', {
+  nodeid: u64,
+  offset: u64,
+  size: u32, // bytes of content that follow
+  padding: u32,
 }); // 24 bytes
 
 /** The entry is not dropped but asked for again when it is next used. Since 7.38. */

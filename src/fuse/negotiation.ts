@@ -16,6 +16,8 @@ export interface Negotiated {
   readonly flags: number;
   /** What the kernel has offered in its second word, `INIT2_*`; nothing of it has to be granted. */
   readonly offered2: number;
+  /** Granted flags of the second word. Missing in the journal of a mount that an older version began. */
+  readonly granted2?: number;
 }
 
 const WANTED =
@@ -29,11 +31,17 @@ const WANTED =
   abi.INIT_NO_OPENDIR_SUPPORT |
   abi.INIT_EXT;
 
+/** Files behind passthrough may not be on a stacked file system; then an overlay fits on top of this one. */
+const MAX_STACK_DEPTH = 1;
+
 const MAX_BACKGROUND = 128;
 const CONGESTION_THRESHOLD = 96;
 
-/** What can be agreed on with a kernel that sent this INIT; `undefined` with one that is too old or of another world. */
-export function negotiate(request: Bytes, body: number, end: number): Negotiated | undefined {
+/**
+ * What can be agreed on with a kernel that sent this INIT, with these flags of the second word; `undefined` with one that is too
+ * old or of another world.
+ */
+export function negotiate(request: Bytes, body: number, end: number, wanted2 = 0): Negotiated | undefined {
   const asked = abi.FuseInitIn.decode(request, body);
   if (asked.major !== abi.FUSE_MAJOR || asked.minor < abi.FUSE_MINOR_MINIMUM) return undefined;
   const isExtended = (asked.flags & abi.INIT_EXT) !== 0 && end - body >= abi.FuseInitInExt.size;
@@ -42,11 +50,12 @@ export function negotiate(request: Bytes, body: number, end: number): Negotiated
     minor: Math.min(asked.minor, abi.FUSE_MINOR),
     flags: (asked.flags & WANTED) >>> 0,
     offered2,
+    granted2: (offered2 & wanted2) >>> 0,
   };
 }
 
 /** The reply to INIT. `maxReadahead` is the kernel's own, in bytes. */
-export function writeInitReply({ minor, flags }: Negotiated, maxReadahead: number): Bytes {
+export function writeInitReply({ minor, flags, granted2 = 0 }: Negotiated, maxReadahead: number): Bytes {
   return abi.FuseInitOut.encode({
     major: abi.FUSE_MAJOR,
     minor,
@@ -57,5 +66,7 @@ export function writeInitReply({ minor, flags }: Negotiated, maxReadahead: numbe
     maxWrite: PAGE_BYTES,
     timeGran: 1,
     maxPages: MAX_READ_BYTES / PAGE_BYTES,
+    flags2: granted2,
+    maxStackDepth: (granted2 & abi.INIT2_PASSTHROUGH) === 0 ? 0 : MAX_STACK_DEPTH,
   });
 }

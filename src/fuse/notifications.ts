@@ -36,6 +36,22 @@ export function encodeResend(): Bytes {
   return notification(abi.NOTIFY_RESEND, []);
 }
 
+/** Bytes before the content in a message that `writeStoreHeader` begins. */
+export const STORE_HEADER_BYTES = abi.FuseOutHeader.size + abi.FuseNotifyStoreOut.size;
+
+/**
+ * The kernel gets content from the start of a file, which stands in `message` behind `STORE_HEADER_BYTES`. It waits for readers of
+ * that file who wait for content themselves.
+ */
+export function writeStoreHeader(message: Bytes, node: NodeId, sizeBytes: number): void {
+  const len = STORE_HEADER_BYTES + sizeBytes;
+  message.set(abi.FuseOutHeader.encode({ len, error: abi.NOTIFY_STORE }));
+  message.set(
+    abi.FuseNotifyStoreOut.encode({ nodeid: BigInt(node), size: sizeBytes }),
+    abi.FuseOutHeader.size,
+  );
+}
+
 function notification(code: number, body: readonly Bytes[]): Bytes {
   const rest = concatBytes(body);
   return concatBytes([

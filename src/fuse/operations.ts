@@ -57,7 +57,7 @@ export const OPERATIONS: readonly (Operation | undefined)[] = table([
   [abi.FUSE_OPENDIR, 'OPENDIR', 0, neverAskAgain],
   [abi.FUSE_FLUSH, 'FLUSH', 0, neverAskAgain],
   [abi.FUSE_ACCESS, 'ACCESS', 0, neverAskAgain],
-  [abi.FUSE_RELEASE, 'RELEASE', 0, done],
+  [abi.FUSE_RELEASE, 'RELEASE', abi.FuseReleaseIn.size, (session, body) => session.release(body)],
   [abi.FUSE_RELEASEDIR, 'RELEASEDIR', 0, done],
   [abi.FUSE_INTERRUPT, 'INTERRUPT', abi.FuseInterruptIn.size, (session) => session.interrupts()],
   [abi.FUSE_DESTROY, 'DESTROY', 0, done],

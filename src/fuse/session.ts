@@ -24,6 +24,7 @@ import { MAX_READ_BYTES, type Negotiated, negotiate, PAGE_BYTES, writeInitReply 
 
 import { OPERATIONS } from './operations.ts';
 import { type Ownership, shownGid, shownMode, shownUid } from './ownership.ts';
+import { hasPassthrough, type OpenedFile, type Passthrough, type RequestId } from './passthrough.ts';
 
 /** `handle` answers with the length of the reply, or one of these. */
 export const NO_REPLY = 0;
@@ -73,6 +74,11 @@ export interface SessionOptions {
   readonly magicXattrs?: MagicXattrs | { readonly elsewhere: MagicXattrs['listed'] } | undefined;
   /** Whom files belong to, if not to whom they were published for. */
   readonly ownership?: Ownership | undefined;
+  /**
+   * Files that the kernel reads by itself (docs/adr/0016-passthrough.md). Costs a request for every file that is opened, as
+   * `directIo` does. `elsewhere` answers LATER for files from so many bytes on, with `ELSEWHERE` as the need.
+   */
+  readonly passthrough?: Passthrough | { readonly elsewhere: number } | undefined;
   readonly log?: Log;
 }
 
@@ -80,7 +86,10 @@ export interface SessionOptions {
 export interface MagicXattrs {
   /** Where LISTXATTR tells of them. GETXATTR answers everywhere. */
   readonly listed: 'root' | 'everywhere' | 'nowhere';
-  get(node: NodeId, name: ByteString): Bytes | undefined | NotYet;
+  /** `ELSEWHERE`: ask again when what `prepare` answers with is done. */
+  get(node: NodeId, name: ByteString): Bytes | undefined | NotYet | typeof ELSEWHERE;
+  /** Brings what `get` was missing; `undefined` where that is nothing. Never rejects. */
+  prepare?(): Promise<void> | undefined;
   list(node: NodeId): readonly ByteString[];
 }
 
@@ -100,6 +109,8 @@ export class FuseSession {
   #node: NodeId = ROOT_NODE;
   /** What the request waits for that was answered with LATER; `undefined` for INTERRUPT. */
   need: Need | typeof ELSEWHERE | undefined;
+  /** Hears of every read from the start of a file that is answered. */
+  onFirstRead: ((node: NodeId) => void) | undefined;
   /** How long the kernel may keep the names and attributes of the replies to come. */
   validSeconds: number;
   /** The outcome of INIT; `undefined` before it. */
@@ -179,7 +190,8 @@ export class FuseSession {
   // ---- operations, in the order of the table below ----
 
   init(body: number, end: number): number {
-    const negotiated = negotiate(this.#request, body, end);
+    const wanted2 = this.#options.passthrough === undefined ? 0 : abi.INIT2_PASSTHROUGH;
+    const negotiated = negotiate(this.#request, body, end, wanted2);
     if (negotiated === undefined) return this.#fail(errno.EINVAL);
     this.negotiated = negotiated;
     const granted = writeInitReply(negotiated, this.#in[(body + 8) >> 2]!);
@@ -221,16 +233,36 @@ export class FuseSession {
   }
 
   open(): number {
-    if (!this.#options.directIo) return this.#fail(errno.ENOSYS);
-    const how = this.#vfs.readsDirectly(this.#node) ? abi.FOPEN_DIRECT_IO : abi.FOPEN_KEEP_CACHE;
-    this.#reply.set(abi.FuseOpenOut.encode({ openFlags: how | abi.FOPEN_NOFLUSH }), OUT_HEADER);
-    return this.#ok(abi.FuseOpenOut.size);
+    const { directIo, passthrough } = this.#options;
+    const passes = passthrough !== undefined && hasPassthrough(this.negotiated);
+    if (!directIo && !passes) return this.#fail(errno.ENOSYS);
+    if (directIo && this.#vfs.readsDirectly(this.#node)) return this.#opened(abi.FOPEN_DIRECT_IO);
+    if (!passes) return this.#opened(abi.FOPEN_KEEP_CACHE);
+    if (!('elsewhere' in passthrough)) {
+      const file = passthrough.open(this.#node, this.#requestId());
+      if (file === undefined && !directIo) return this.#fail(errno.ENOSYS);
+      return this.#opened(file?.backingId ? abi.FOPEN_PASSTHROUGH : abi.FOPEN_KEEP_CACHE, file);
+    }
+    const sizeBytes = this.#vfs.getattr(this.#node)?.sizeBytes ?? 0;
+    return sizeBytes < passthrough.elsewhere ? this.#opened(abi.FOPEN_KEEP_CACHE) : this.#later(ELSEWHERE);
+  }
+
+  release(body: number): number {
+    const { passthrough } = this.#options;
+    const handle = this.#in[body >> 2]!;
+    if (passthrough === undefined || handle === 0) return this.#ok(0);
+    if ('elsewhere' in passthrough) return this.#later(ELSEWHERE);
+    passthrough.close(handle, this.#requestId());
+    return this.#ok(0);
   }
 
   read(body: number): number {
     const size = Math.min(this.#in[(body + 16) >> 2]!, MAX_READ_BYTES);
-    const count = this.#vfs.read(this.#node, this.#offset(body), size, this.#reply, OUT_HEADER);
-    return count instanceof NotYet ? this.#later(count) : this.#ok(count);
+    const offset = this.#offset(body);
+    const count = this.#vfs.read(this.#node, offset, size, this.#reply, OUT_HEADER);
+    if (count instanceof NotYet) return this.#later(count);
+    if (offset === 0) this.onFirstRead?.(this.#node);
+    return this.#ok(count);
   }
 
   readdir(body: number, plus: boolean): number {
@@ -348,6 +380,23 @@ export class FuseSession {
   #byteString(value: ByteString): number {
     for (let i = 0; i < value.length; i++) this.#reply[OUT_HEADER + i] = value.charCodeAt(i);
     return this.#ok(value.length);
+  }
+
+  #requestId(): RequestId {
+    const high = this.#in[3]!;
+    const isRepeated = high >= abi.UNIQUE_RESENT_HIGH;
+    const unique = (isRepeated ? high - abi.UNIQUE_RESENT_HIGH : high) * 0x1_0000_0000 + this.#in[2]!;
+    return { unique, isRepeated };
+  }
+
+  #opened(flags: number, file?: OpenedFile): number {
+    const out = this.#out;
+    const word = OUT_HEADER >> 2;
+    out[word] = file?.handle ?? 0;
+    out[word + 1] = 0;
+    out[word + 2] = flags | abi.FOPEN_NOFLUSH;
+    out[word + 3] = file?.backingId ?? 0;
+    return this.#ok(abi.FuseOpenOut.size);
   }
 
   /** `entry_valid` and `attr_valid`, or `attr_valid` alone, are both written with seconds first. */

@@ -7,8 +7,9 @@ import { type WalkedEntry, walkSnapshot } from '../client/walk.ts';
 import { utf8 } from '../core/bytes/utf8.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { type ObjectNeed, S_IFMT, S_IFREG } from '../core/vfs.ts';
+import { wholeIdOf } from '../node/whole-files.ts';
 import type { ControlledMount } from './control.ts';
-import { type ControlRequest, type ControlRoute, stringsIn } from './control-route.ts';
+import { type ControlRequest, type ControlRoute, countIn, stringsIn } from './control-route.ts';
 
 export interface CacheChange {
   readonly files: number;
@@ -33,16 +34,24 @@ export function cacheRoutes(mount: ControlledMount): ControlRoute[] {
     { method: 'POST', path: '/evict', handle: (request) => evict(mount, request) },
     { method: 'POST', path: '/pin', handle: (request) => pin(mount, request) },
     { method: 'DELETE', path: '/pin', handle: (request) => unpin(mount, request) },
+    { method: 'GET', path: '/cache', handle: async () => ({ ids: await steered(mount).ids('all') }) },
+    {
+      method: 'GET',
+      path: '/cache/pinned',
+      handle: async () => ({ ids: await steered(mount).ids('pinned') }),
+    },
+    { method: 'POST', path: '/cache/shrink', handle: (request) => shrink(mount, request) },
     { method: 'POST', path: '/read-only', handle: () => setOffline(true) },
     { method: 'DELETE', path: '/read-only', handle: () => setOffline(false) },
   ];
 }
 
 async function evict(mount: ControlledMount, request: ControlRequest): Promise<CacheChange> {
-  const { files, objects } = await contentOf(mount, request);
+  const { files, objects, wholeFiles } = await contentOf(mount, request);
   mount.access.objects.flush();
   const here = [...objects].filter(([id]) => mount.access.cache.has(id));
   const count = steered(mount).evict(here.map(([id]) => id));
+  steered(mount).evict(wholeFiles);
   return { files, objects: count, bytes: sum(here) };
 }
 
@@ -65,6 +74,12 @@ async function unpin(mount: ControlledMount, request: ControlRequest): Promise<C
   return { files, objects: objects.size, bytes: sum(objects) };
 }
 
+/** To so many bytes; not done where the rest is pinned. */
+async function shrink(mount: ControlledMount, request: ControlRequest): Promise<{ isDone: boolean }> {
+  mount.access.objects.flush();
+  return { isDone: await steered(mount).shrink(countIn(request, 'bytes', 0, Number.MAX_SAFE_INTEGER)) };
+}
+
 /** Throws UNSUPPORTED for a cache that keeps and drops as it likes. */
 function steered({ access: { cache } }: ControlledMount): SteeredCache {
   if (cache.pin !== undefined) return cache as SteeredCache;
@@ -80,6 +95,8 @@ function sum(objects: Iterable<readonly [CacheId, ObjectNeed]>): number {
 interface Content {
   readonly files: number;
   readonly objects: ReadonlyMap<CacheId, ObjectNeed>;
+  /** What those in pieces are called when they have been put together. */
+  readonly wholeFiles: ReadonlySet<CacheId>;
 }
 
 /** The objects of files, and of all files below folders. Throws NOT_FOUND for a path that is not there, USAGE. */
@@ -89,6 +106,7 @@ async function contentOf(
 ): Promise<Content> {
   const snapshot = mounted();
   const objects = new Map<CacheId, ObjectNeed>();
+  const wholeFiles = new Set<CacheId>();
   let files = 0;
   for (const path of stringsIn(request, 'paths')) {
     const within =
@@ -97,11 +115,12 @@ async function contentOf(
     if (entry === undefined) throw new ThimbleError('NOT_FOUND', `Cannot find ${path} in ${mountpoint}`);
     for await (const { node } of regularFiles(snapshot, entry)) {
       files++;
-      for (const { need } of snapshot.vfs.chunksOf(node))
-        objects.set(cacheIdOf(need.hash, need.compression), need);
+      const chunks = snapshot.vfs.chunksOf(node);
+      for (const { need } of chunks) objects.set(cacheIdOf(need.hash, need.compression), need);
+      if (chunks.length > 1) wholeFiles.add(wholeIdOf(chunks));
     }
   }
-  return { files, objects };
+  return { files, objects, wholeFiles };
 }
 
 async function* regularFiles(snapshot: MountedSnapshot, from: WalkedEntry): AsyncGenerator<WalkedEntry> {

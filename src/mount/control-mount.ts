@@ -5,7 +5,7 @@ import { entriesOf, zeroCounters } from '../core/catalog/counters.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { formatLine, LOG_LEVELS, type LogLevel } from '../node/log.ts';
 import type { ControlledMount } from './control.ts';
-import { type ControlRoute, stringIn, TextReply } from './control-route.ts';
+import { type ControlRoute, countIn, stringIn, TextReply } from './control-route.ts';
 import { statusOf } from './status.ts';
 
 export interface CatalogReport {
@@ -18,6 +18,7 @@ export interface CatalogReport {
 }
 
 const DEFAULT_LINES = 50;
+const MAX_TTL_SECONDS = 2 ** 32;
 
 export function mountRoutes(mount: ControlledMount): ControlRoute[] {
   const { log } = mount;
@@ -61,7 +62,23 @@ export function mountRoutes(mount: ControlledMount): ControlRoute[] {
         return { level };
       },
     },
+    {
+      method: 'DELETE',
+      path: '/errors',
+      handle: () => {
+        log.forgetTroubles();
+        return {};
+      },
+    },
     { method: 'POST', path: '/remount', handle: () => remount(mount) },
+    {
+      method: 'POST',
+      path: '/max-ttl',
+      handle: (request) => {
+        mount.updates?.limitTtl(countIn(request, 'seconds', 0, MAX_TTL_SECONDS));
+        return mount.updates?.status() ?? {};
+      },
+    },
   ];
 }
 

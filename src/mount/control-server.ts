@@ -3,17 +3,14 @@
  * decided by the rights of that folder. HTTP is loaded by the first who asks: it takes 17 MB.
  */
 
-import { chmodSync, lstatSync, renameSync, rmSync } from 'node:fs';
 import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { type ErrorCode, errorCodeOf, messageOf, ThimbleError } from '../core/errors.ts';
 import type { Log } from '../core/ports.ts';
 import { type ControlRequest, type ControlRoute, TextReply } from './control-route.ts';
+import { LocalSocket } from './local-socket.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
-const MAX_CONNECTIONS = 64;
-/** `sun_path` of unix(7) has 108 bytes, the last of them 0. */
-const MAX_SOCKET_PATH_BYTES = 107;
 
 const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   USAGE: 400,
@@ -31,16 +28,10 @@ const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
 };
 
 export class ControlServer {
-  readonly #server: Server;
-  readonly #answering: Answering;
-  readonly #path: string;
-  readonly #inode: number;
+  readonly #socket: LocalSocket;
 
-  private constructor(server: Server, answering: Answering, path: string) {
-    this.#server = server;
-    this.#answering = answering;
-    this.#path = path;
-    this.#inode = lstatSync(path).ino;
+  private constructor(socket: LocalSocket) {
+    this.#socket = socket;
   }
 
   /**
@@ -49,73 +40,28 @@ export class ControlServer {
    */
   static async start(socketPath: string, routes: readonly ControlRoute[], log: Log): Promise<ControlServer> {
     const table = tableOf(routes);
-    if (Buffer.byteLength(`${socketPath}.new`) > MAX_SOCKET_PATH_BYTES) {
-      throw new ThimbleError(
-        'STORAGE',
-        `Cannot listen on ${socketPath}: the path of a socket may have 107 bytes`,
-        {
-          hint: 'name a folder with a shorter path in THIMBLE_STATE',
-        },
-      );
-    }
-    const answering = new Answering(table, log);
-    const server = createServer((socket) => answering.accept(socket));
-    server.maxConnections = MAX_CONNECTIONS;
-    // Under another name first: whoever finds the socket can connect to it.
-    await listen(server, `${socketPath}.new`);
-    chmodSync(`${socketPath}.new`, 0o600);
-    renameSync(`${socketPath}.new`, socketPath);
-    // A mount ends when it is unmounted, whoever still watches it.
-    server.unref();
-    return new ControlServer(server, answering, socketPath);
+    let http: HttpServer | undefined;
+    const accept = (socket: Socket) => {
+      http ??= httpServer(table, log);
+      http.emit('connection', socket);
+    };
+    return new ControlServer(await LocalSocket.listen(socketPath, 0o600, accept));
   }
 
   /** Closes at once, also what is being answered; harmless when called again. */
   close(): void {
-    this.#server.close();
-    this.#answering.close();
-    // Another process may have taken over.
-    if (lstatSync(this.#path, { throwIfNoEntry: false })?.ino === this.#inode)
-      rmSync(this.#path, { force: true });
+    this.#socket.close();
   }
 }
 
-/** The connections, and what speaks HTTP on them. */
-class Answering {
-  readonly #table: RouteTable;
-  readonly #log: Log;
-  readonly #sockets = new Set<Socket>();
-  #http: Promise<HttpServer> | undefined;
-
-  constructor(table: RouteTable, log: Log) {
-    this.#table = table;
-    this.#log = log;
-  }
-
-  accept(socket: Socket): void {
-    this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
-    // Whoever asked has gone: nobody is left to tell.
-    socket.on('error', () => socket.destroy());
-    socket.unref();
-    this.#http ??= this.#load();
-    this.#http
-      .then((http) => http.emit('connection', socket))
-      .catch((error: unknown) => this.#log.warn('control connection failed', { error: messageOf(error) }));
-  }
-
-  close(): void {
-    for (const socket of this.#sockets) socket.destroy();
-  }
-
-  async #load(): Promise<HttpServer> {
-    const http = await import('node:http');
-    return http.createServer((request, response) => {
-      answer(this.#table, request, response).catch((error: unknown) =>
-        this.#log.warn('control request failed', { url: request.url, error: messageOf(error) }),
-      );
-    });
-  }
+function httpServer(table: RouteTable, log: Log): HttpServer {
+  // An import would bring all that it exports, which is an HTTP client more.
+  const http = process.getBuiltinModule('node:http');
+  return http.createServer((request, response) => {
+    answer(table, request, response).catch((error: unknown) =>
+      log.warn('control request failed', { url: request.url, error: messageOf(error) }),
+    );
+  });
 }
 
 type Methods = ReadonlyMap<string, ControlRoute>;
@@ -190,14 +136,4 @@ async function bodyOf(request: IncomingMessage): Promise<Readonly<Record<string,
     // Told below, as for other JSON than an object.
   }
   throw new ThimbleError('USAGE', 'Cannot use the request: its body has to be a JSON object');
-}
-
-async function listen(server: Server, path: string): Promise<void> {
-  rmSync(path, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) =>
-      reject(new ThimbleError('STORAGE', `Cannot listen on ${path}`, { cause: error })),
-    );
-    server.listen(path, resolve);
-  });
 }

@@ -6,7 +6,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MountedSnapshot } from '../client/mounted-snapshot.ts';
+import type { NetworkSettings } from '../client/network/network-settings.ts';
 import type { Updates } from '../client/updates.ts';
+import type { EffectiveSetting } from '../config/client-settings.ts';
 import { messageOf } from '../core/errors.ts';
 import type { FuseServer } from '../node/fuse-server.ts';
 import type { ProcessLog } from '../node/log.ts';
@@ -20,6 +22,7 @@ import type { ControlRoute } from './control-route.ts';
 import { ControlServer } from './control-server.ts';
 import { STATE_FILES, stateFolderOf } from './state-folder.ts';
 import { SERVER_RECORD, type ServerRecord } from './status-mounts.ts';
+import { TalkServer } from './talk-server.ts';
 
 /** A mount, as far as it can be watched and steered. */
 export interface ControlledMount {
@@ -35,21 +38,47 @@ export interface ControlledMount {
   readonly cacheFolder: string | undefined;
   readonly logFile: string | undefined;
   /** `undefined` for a mount that never moves. */
-  readonly updates: Pick<Updates, 'checkNow' | 'status'> | undefined;
+  readonly updates: Pick<Updates, 'checkNow' | 'status' | 'limitTtl'> | undefined;
+  /** What it was told of the network. */
+  readonly network: NetworkSettings | undefined;
+  /** All that it was told, as text. */
+  readonly settings: readonly EffectiveSetting[];
+  /** Where scripts for the CernVM-FS client look for its socket, if they do. */
+  readonly talkSocket: string | undefined;
   /** Further parts, by the name under which the status shows them. */
   readonly parts: Readonly<Record<string, { status(): object }>>;
   /** What those parts can be asked. */
   readonly routes: readonly ControlRoute[];
 }
 
-/** Starts the control socket. A mount goes on without it: failures are logged, and answered with `undefined`. */
-export async function startControl(mount: ControlledMount): Promise<ControlServer | undefined> {
+/** The sockets of a mount. */
+export interface Control {
+  close(): void;
+}
+
+/** Starts the control sockets. A mount goes on without them: failures are logged, and answered with `undefined`. */
+export async function startControl(mount: ControlledMount): Promise<Control | undefined> {
   const folder = stateFolderOf(mount.mountpoint);
   try {
     makeFolder(folder, 0o700);
     writeFileSync(join(folder, SERVER_RECORD), `${JSON.stringify(serverRecordOf(mount))}\n`, { mode: 0o600 });
     const routes = [...mountRoutes(mount), ...cacheRoutes(mount), ...networkRoutes(mount), ...mount.routes];
-    return await ControlServer.start(join(folder, STATE_FILES.control), routes, mount.log);
+    const server = await ControlServer.start(join(folder, STATE_FILES.control), routes, mount.log);
+    const places = [
+      join(folder, STATE_FILES.talk),
+      ...(mount.talkSocket === undefined ? [] : [mount.talkSocket]),
+    ];
+    const answer = async (command: string) => {
+      const { talkAnswerer } = await import('./talk-commands.ts');
+      return talkAnswerer(mount, routes)(command);
+    };
+    const talk = await TalkServer.start(places, answer, mount.log);
+    return {
+      close: () => {
+        server.close();
+        talk.close();
+      },
+    };
   } catch (error) {
     mount.log.warn('no control socket, "thimble status" cannot ask this mount', {
       folder,

@@ -6,8 +6,8 @@ import { dir, file, symlink } from '../../test/support/trees.ts';
 import { SnapshotReader } from '../client/snapshot-reader.ts';
 import { lookupChild, rootOf } from '../client/walk.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
-import { byteStringOf } from '../core/bytes/byte-string.ts';
-import { type MountValue, MountXattrs } from './magic-xattrs.ts';
+import { byteStringOf, bytesOf } from '../core/bytes/byte-string.ts';
+import { type ContentState, type MountValue, MountXattrs } from './magic-xattrs.ts';
 
 const repository = await publishRepository(fileScope());
 await repository.publish(
@@ -30,7 +30,7 @@ async function textOf(path: string, name: string, magic = xattrs()): Promise<str
       ? await lookupChild(mounted, rootOf(mounted), 'link' as ByteString)
       : await reader.find(path);
   const value = magic.get(entry!.node, name as ByteString);
-  return value === undefined ? undefined : byteStringOf(value);
+  return value === undefined || value === 'elsewhere' ? value : byteStringOf(value);
 }
 
 const HASH = /^[0-9a-f]{40}(-shake128)?$/;
@@ -111,6 +111,36 @@ test('a long value without lines is cut where a page is full', async () => {
   assert.equal((await textOf('', 'user.long~2', magic))!.length, 10_000);
 });
 
+test('a file tells whether the cache has it, and still as it was put there', async () => {
+  let state: ContentState = 'absent';
+  const magic = new MountXattrs({
+    vfs: () => mounted.vfs,
+    listed: 'root',
+    mountValues: {},
+    contentState: () => state,
+  });
+  assert.equal(await textOf('plain', 'user.lhash', magic), 'Not in cache');
+  state = 'damaged';
+  assert.match((await textOf('plain', 'user.lhash', magic))!, /^I\/O error \(/);
+  state = 'right';
+  assert.equal(await textOf('plain', 'user.lhash', magic), await textOf('plain', 'user.hash', magic));
+  assert.equal(await textOf('nested', 'user.lhash', magic), undefined);
+});
+
+test('a value that has to be fetched is asked for again when it is here', async () => {
+  let value: string | undefined;
+  let bring = () => {};
+  const fetching = new Promise<void>((resolve) => {
+    bring = resolve;
+  });
+  const magic = xattrs({ repo_metainfo: () => value ?? fetching });
+  assert.equal(await textOf('plain', 'user.repo_metainfo', magic), 'elsewhere');
+  value = 'fetched';
+  bring();
+  await magic.prepare();
+  assert.equal(await textOf('plain', 'user.repo_metainfo', magic), 'fetched');
+});
+
 test('list() names what has a value there', async () => {
   const magic = xattrs({ revision: () => 1, none: () => undefined });
   const entry = await reader.find('plain');
@@ -123,5 +153,5 @@ test('as long as nothing is mounted there are only values of the mount', () => {
   const magic = new MountXattrs({ vfs: () => undefined, listed: 'nowhere', mountValues: { pid: () => 7 } });
   const root = rootOf(mounted).node;
   assert.equal(magic.get(root, 'user.hash' as ByteString), undefined);
-  assert.equal(byteStringOf(magic.get(root, 'user.pid' as ByteString)!), '7');
+  assert.deepEqual(magic.get(root, 'user.pid' as ByteString), bytesOf('7' as ByteString));
 });

@@ -3,6 +3,7 @@
  * the CernVM-FS client gives them, for the scripts that read them with getfattr(1). docs/manual/status.md lists them.
  */
 
+import { type CacheId, cacheIdOf } from '../client/cache.ts';
 import type { Slot } from '../client/catalog-tree.ts';
 import type { SnapshotVfs } from '../client/snapshot-vfs.ts';
 import { type ByteString, type Bytes, bytesOf } from '../core/bytes/byte-string.ts';
@@ -11,10 +12,13 @@ import type { CatalogRow } from '../core/catalog/catalog-reader.ts';
 import { type CatalogCounters, COUNTER_NAMES } from '../core/catalog/counters.ts';
 import { FLAG_DIRECT_IO, FLAG_EXTERNAL } from '../core/catalog/flags.ts';
 import { type NodeId, NotYet, S_IFLNK, S_IFMT, S_IFREG } from '../core/vfs.ts';
-import type { MagicXattrs } from '../fuse/session.ts';
+import { ELSEWHERE, type MagicXattrs } from '../fuse/session.ts';
 
-/** A value of the whole mount, asked for anew each time; `undefined`: there is none now. */
-export type MountValue = () => string | number | undefined;
+/** A value of the whole mount, asked for anew each time; `undefined`: there is none now. A promise, which never rejects: ask again then. */
+export type MountValue = () => string | number | undefined | Promise<void>;
+
+/** What the cache has of an object: nothing, what was put there, or something else. */
+export type ContentState = 'absent' | 'right' | 'damaged';
 
 export interface MountXattrsOptions {
   /** The file system; `undefined` as long as it is being mounted. */
@@ -24,6 +28,8 @@ export interface MountXattrsOptions {
   readonly mountValues: Readonly<Record<string, MountValue>>;
   /** Address that paths of external files are appended to. */
   readonly externalServer?: string | undefined;
+  /** Reads all of it. */
+  readonly contentState?: ((id: CacheId) => ContentState) | undefined;
 }
 
 interface FileContext {
@@ -31,6 +37,7 @@ interface FileContext {
   readonly node: NodeId;
   readonly row: CatalogRow;
   readonly externalServer: string | undefined;
+  readonly contentState: MountXattrsOptions['contentState'];
 }
 
 type FileValue = (context: FileContext) => string | number | undefined;
@@ -43,6 +50,7 @@ const rawlink: FileValue = ({ row }) => ((row.mode & S_IFMT) === S_IFLNK ? row.s
 /** Values are byte strings or numbers: paths and links need not be UTF-8. */
 const FILE_VALUES: Readonly<Record<string, FileValue>> = {
   'user.hash': ({ row }) => row.hash,
+  'user.lhash': (context) => (isRegular(context) ? localHash(context) : undefined),
   'user.chunks': (context) => (isRegular(context) ? context.vfs.chunksOf(context.node).length : undefined),
   'user.chunk_list': (context) => (isRegular(context) ? chunkList(context) : undefined),
   'user.compression': (context) => (isRegular(context) ? context.row.compression : undefined),
@@ -66,14 +74,18 @@ const PAGE_BYTES = 40_000;
 export class MountXattrs implements MagicXattrs {
   readonly listed: MagicXattrs['listed'];
   readonly #vfs: () => SnapshotVfs | undefined;
-  readonly #externalServer: string | undefined;
+  readonly #options: MountXattrsOptions;
   readonly #mountValues: ReadonlyMap<string, MountValue>;
   readonly #names: readonly ByteString[];
 
-  constructor({ vfs, listed, mountValues, externalServer }: MountXattrsOptions) {
+  /** What somebody has asked for and is still on its way. */
+  #preparing: Promise<void> | undefined;
+
+  constructor(options: MountXattrsOptions) {
+    const { vfs, listed, mountValues } = options;
     this.listed = listed;
     this.#vfs = vfs;
-    this.#externalServer = externalServer;
+    this.#options = options;
     this.#mountValues = new Map(
       Object.entries(mountValues).map(([name, value]): [string, MountValue] => [`user.${name}`, value]),
     );
@@ -84,10 +96,14 @@ export class MountXattrs implements MagicXattrs {
    * The value of a name, or one page of it: `NAME~2` is the page as it is, `NAME@2` with a line above that says which it is, and
    * `NAME~?` says how many there are. `undefined` if there is no such value. Throws FORMAT for a damaged catalog.
    */
-  get(node: NodeId, name: ByteString): Bytes | undefined {
+  get(node: NodeId, name: ByteString): Bytes | undefined | typeof ELSEWHERE {
     const [, plain = '', kind, page = '0'] = /^([^~@]+)(?:([~@])(\d{1,6}|\?))?$/.exec(name) ?? [];
     const value = this.#value(node, plain);
     if (value === undefined) return undefined;
+    if (value instanceof Promise) {
+      this.#preparing = value;
+      return ELSEWHERE;
+    }
     const pages = pagesOf(String(value));
     if (page === '?') return bytesOf(`num_pages, ${pages.length}` as ByteString);
     const text = pages[Number(page)];
@@ -96,20 +112,30 @@ export class MountXattrs implements MagicXattrs {
     return bytesOf(`${header}${text}` as ByteString);
   }
 
-  /** Names that have a value there. */
-  list(node: NodeId): readonly ByteString[] {
-    return this.#names.filter((name) => this.#value(node, name) !== undefined);
+  prepare(): Promise<void> | undefined {
+    return this.#preparing;
   }
 
-  #value(node: NodeId, name: string): string | number | undefined {
+  /** Names that have a value there. */
+  list(node: NodeId): readonly ByteString[] {
+    return this.#names.filter((name) => this.#isThere(node, name));
+  }
+
+  /** Listing fetches nothing, and reads no content. */
+  #isThere(node: NodeId, name: string): boolean {
+    if (name === 'user.repo_metainfo') return this.#mountValues.has(name);
+    return this.#value(node, name === 'user.lhash' ? 'user.hash' : name) !== undefined;
+  }
+
+  #value(node: NodeId, name: string): string | number | undefined | Promise<void> {
     const ofMount = this.#mountValues.get(name)?.();
     if (ofMount !== undefined) return typeof ofMount === 'string' ? utf8(ofMount) : ofMount;
     if (!Object.hasOwn(FILE_VALUES, name)) return undefined;
     const vfs = this.#vfs();
     const row = vfs?.rowOf(node);
-    return vfs === undefined || row === undefined
-      ? undefined
-      : FILE_VALUES[name]!({ vfs, node, row, externalServer: this.#externalServer });
+    if (vfs === undefined || row === undefined) return undefined;
+    const { externalServer, contentState } = this.#options;
+    return FILE_VALUES[name]!({ vfs, node, row, externalServer, contentState });
   }
 }
 
@@ -120,6 +146,17 @@ function catalogAt({ catalogs }: SnapshotVfs, path: ByteString): Slot {
     if (!(slot instanceof NotYet)) return slot;
   }
   return catalogs.root;
+}
+
+/** The hash of what the cache has. Not hashed again, since it is kept inflated: a checksum of that says whether it is still the same. */
+function localHash({ vfs, node, row, contentState }: FileContext): string | undefined {
+  if (row.hash === undefined || contentState === undefined) return undefined;
+  for (const { need } of vfs.chunksOf(node)) {
+    const state = contentState(cacheIdOf(need.hash, need.compression));
+    if (state === 'absent') return 'Not in cache';
+    if (state === 'damaged') return 'I/O error (what is in the cache is damaged)';
+  }
+  return row.hash;
 }
 
 function chunkList({ vfs, node }: FileContext): string {

@@ -106,6 +106,20 @@ export const METRICS: readonly Metric[] = [
   ),
 ];
 
+export interface Figure {
+  readonly name: string;
+  readonly help: string;
+  readonly value: number;
+}
+
+/** Those that this mount has. */
+export function figuresOf(status: MountStatus): Figure[] {
+  return METRICS.flatMap(({ name, help, value: read }) => {
+    const value = read(status);
+    return value === undefined ? [] : [{ name, help, value }];
+  });
+}
+
 const PREFIX = 'thimble_mount_';
 
 /** All numbers that there are, with the repository and the mount point as labels. */
@@ -114,12 +128,10 @@ export async function renderMetrics(status: MountStatus): Promise<{ contentType:
   const labels = { fqrn: status.fqrn, mountpoint: status.mountpoint };
   const labelNames = ['fqrn', 'mountpoint'];
   const registers = [registry];
-  for (const { name, help, value } of METRICS) {
-    const number = value(status);
-    if (number === undefined) continue;
+  for (const { name, help, value } of figuresOf(status)) {
     const described = { name: PREFIX + name, help, labelNames, registers };
-    if (name.endsWith('_total')) new Counter(described).inc(labels, number);
-    else new Gauge(described).set(labels, number);
+    if (name.endsWith('_total')) new Counter(described).inc(labels, value);
+    else new Gauge(described).set(labels, value);
   }
   const info = new Gauge({
     name: `${PREFIX}info`,

@@ -5,12 +5,15 @@
 
 import { readFileSync } from 'node:fs';
 import type { MountedSnapshot } from '../client/mounted-snapshot.ts';
+import type { NetworkSettings } from '../client/network/network-settings.ts';
 import type { UpdatesStatus } from '../client/updates.ts';
+import type { ByteString } from '../core/bytes/byte-string.ts';
 import type { FuseServer } from '../node/fuse-server.ts';
 import { formatLine, type ProcessLog } from '../node/log.ts';
 import type { RepositoryAccess, RepositoryAddress } from '../node/repository-access.ts';
 import { counterLines, type MountValue } from './magic-xattrs.ts';
-import { processStatus, VERSION } from './status.ts';
+import { Metainfo } from './metainfo.ts';
+import { processStatus, revisionOf, VERSION } from './status.ts';
 
 /** A mount that may still be on its way. */
 export interface ValuedMount {
@@ -21,6 +24,8 @@ export interface ValuedMount {
   readonly mounted: () => MountedSnapshot | undefined;
   readonly server: () => FuseServer | undefined;
   readonly updates: () => UpdatesStatus | undefined;
+  /** What it was told of the network. */
+  readonly network: NetworkSettings | undefined;
 }
 
 const LOG_LINES = 50;
@@ -29,11 +34,21 @@ export function mountValuesOf(mount: ValuedMount): Record<string, MountValue> {
   return { ...identityValues(mount), ...networkValues(mount), ...processValues(mount) };
 }
 
-function identityValues({ address, mounted, isPinned, updates }: ValuedMount): Record<string, MountValue> {
+function identityValues({
+  address,
+  access,
+  mounted,
+  isPinned,
+  updates,
+}: ValuedMount): Record<string, MountValue> {
+  const metainfo = new Metainfo(access.repository, access.objects);
   return {
     fqrn: () => address.fqrn,
     version: () => `${VERSION}.0`,
-    revision: () => mounted()?.snapshot.revision,
+    revision: () => {
+      const shown = mounted();
+      return shown && revisionOf(shown);
+    },
     root_hash: () => mounted()?.snapshot.rootCatalog,
     tag: () => mounted()?.snapshot.tag ?? '',
     expires: () => {
@@ -46,11 +61,17 @@ function identityValues({ address, mounted, isPinned, updates }: ValuedMount): R
       const root = mounted()?.vfs.catalogs.root;
       return root && counterLines(root.reader.counters());
     },
+    repo_metainfo: () => metainfo.value(),
+    // Who wants to read such a repository: it is told, and not asked for.
+    authz: () => mounted()?.vfs.catalogs.root.reader.properties.get('voms_authz' as ByteString),
     pubkeys: () => address.keyFiles.map((path) => readFileSync(path, 'utf8')).join(''),
   };
 }
 
-function networkValues({ access: { servers, external, cache } }: ValuedMount): Record<string, MountValue> {
+function networkValues({
+  access: { servers, external, cache },
+  network,
+}: ValuedMount): Record<string, MountValue> {
   const startedMs = performance.now();
   const kibibytes = () => Math.floor(servers.counters.bytes / 1024);
   return {
@@ -63,9 +84,14 @@ function networkValues({ access: { servers, external, cache } }: ValuedMount): R
     proxy_list: () => inOrder(servers.status().proxies).join(';'),
     external_host: () => external?.status().server,
     proxy_list_external: () => external && inOrder(external.status().proxies).join(';'),
+    timeout: () => seconds(network?.proxyTimeoutMs),
+    timeout_direct: () => seconds(network?.directTimeoutMs),
+    // External files have the time-outs of others.
+    external_timeout: () => external && seconds(network?.directTimeoutMs),
     rx: kibibytes,
     speed: () => Math.floor((1000 * kibibytes()) / Math.max(1, performance.now() - startedMs)),
     ndownload: () => servers.counters.requests,
+    ncleanup24: () => cache.cleanupsWithin?.(24 * 3600) ?? -1,
     hitrate: () => {
       const status = cache.status?.();
       if (status === undefined) return undefined;
@@ -73,6 +99,10 @@ function networkValues({ access: { servers, external, cache } }: ValuedMount): R
       return hits + misses === 0 ? 'n/a' : ((100 * hits) / (hits + misses)).toFixed(3);
     },
   };
+}
+
+function seconds(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : ms / 1000;
 }
 
 /** The one in use first. */

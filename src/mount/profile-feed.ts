@@ -5,10 +5,11 @@
 
 import { setImmediate as turn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { cacheIdOf } from '../client/cache.ts';
+import { type CacheId, cacheIdOf, type ObjectCache } from '../client/cache.ts';
 import { Arrivals } from '../client/profile/arrivals.ts';
 import { findProfile, loadPlaces, loadProfiles } from '../client/profile/find-profile.ts';
 import type { ProfileStreamCounters } from '../client/profile/profile-stream.ts';
+import type { Bytes } from '../core/bytes/byte-string.ts';
 import { errorCodeOf, messageOf } from '../core/errors.ts';
 import type { Log } from '../core/ports.ts';
 import type { Profile } from '../core/profile-index.ts';
@@ -184,17 +185,8 @@ export class ProfileFeed {
     const id = cacheIdOf(hash, compression);
     if (cache.has(id)) this.#redundant++;
     else {
-      const writer = cache.create(id, content.length);
-      try {
-        for (let at = 0; at < content.length; at += SLICE_BYTES) {
-          if (at > 0) await turn();
-          writer.write(content.subarray(at, at + SLICE_BYTES));
-        }
-        writer.commit();
-      } catch (error) {
-        writer.abort();
-        throw error;
-      }
+      if (content.length <= SLICE_BYTES) cache.put(id, content);
+      else await putInSlices(cache, id, content);
       this.#delivered++;
       this.#deliveredBytes += content.length;
     }
@@ -229,4 +221,19 @@ function networkOptions({ networkSettings, proxyFile, http, retries }: NetworkOp
     ...(http === undefined ? {} : { http }),
     ...(retries === undefined ? {} : { retries }),
   };
+}
+
+/** With turns for others between. */
+async function putInSlices(cache: ObjectCache, id: CacheId, content: Bytes): Promise<void> {
+  const writer = cache.create(id, content.length);
+  try {
+    for (let at = 0; at < content.length; at += SLICE_BYTES) {
+      if (at > 0) await turn();
+      writer.write(content.subarray(at, at + SLICE_BYTES));
+    }
+    writer.commit();
+  } catch (error) {
+    writer.abort();
+    throw error;
+  }
 }

@@ -4,16 +4,17 @@
  */
 
 import { rmSync, writeFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Selection } from '../client/repository.ts';
 import { NO_MEMORY, type RevisionLimits } from '../client/revision-memory.ts';
 import { Updates } from '../client/updates.ts';
-import type { UpdateSettings } from '../config/client-settings.ts';
+import type { EffectiveSetting, UpdateSettings } from '../config/client-settings.ts';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import type { Log } from '../core/ports.ts';
 import type { MagicXattrs } from '../fuse/session.ts';
 import { nodeClock, nodeRandom } from '../node/clock.ts';
 import { findMount, unmountFuse } from '../node/fuse-mount.ts';
+import { preferSmallHeap } from '../node/heap.ts';
 import type { ProcessLog } from '../node/log.ts';
 import {
   type AccessOptions,
@@ -23,7 +24,7 @@ import {
 } from '../node/repository-access.ts';
 import { RevisionFile, revisionFolder } from '../node/revision-file.ts';
 import type { CompletionPart } from './completion-part.ts';
-import type { ControlServer } from './control-server.ts';
+import type { Control } from './control.ts';
 import { MountXattrs } from './magic-xattrs.ts';
 import { MountJournal } from './mount-journal.ts';
 import { mountValuesOf } from './mount-values.ts';
@@ -43,12 +44,21 @@ export interface MountSettings {
   /** The profile to stream ahead. */
   readonly profile: string | undefined;
   readonly access: Omit<AccessOptions, 'log'>;
-  readonly mount: Omit<SnapshotMountOptions, 'log' | 'journal' | 'fd' | 'cacheFolder' | 'magicXattrs'>;
+  readonly mount: Omit<
+    SnapshotMountOptions,
+    'log' | 'journal' | 'fd' | 'cacheFolder' | 'magicXattrs' | 'passthrough'
+  >;
+  /** Files from this size are read by the kernel itself, once they are in the cache; 0: none. */
+  readonly passthroughBytes: number;
   /** Where LISTXATTR tells of attributes that no catalog has. */
   readonly xattrsListed: MagicXattrs['listed'];
   readonly log: ProcessLog;
   /** Where that log goes, if it is a file. */
   readonly logFile: string | undefined;
+  /** All of it as text, for who asks. */
+  readonly effective: readonly EffectiveSetting[];
+  /** Where scripts for the CernVM-FS client look for its socket, if they do. */
+  readonly talkSocket: string | undefined;
 }
 
 /**
@@ -83,13 +93,16 @@ export async function serveMount(
   onReady(mount, isTakenOver);
   log.info(isTakenOver ? 'mount taken over' : 'mounted', { mountpoint, ...mount.mounted.snapshot });
 
+  await startFiller(settings, access, mount);
   updates = await startUpdates(settings, access, mount);
   const completion = await completionOf(settings, access, mount);
   // Whoever was unmounted while in use serves its last users, and its name belongs to another mount by now.
   const control = isReplaced(place, mountpoint)
     ? undefined
     : await startControlOf(settings, access, mount, { profile, completion }, updates);
+  preferSmallHeap();
   await mount.server.closed;
+  await access.objects.filler?.close();
   completion.stop();
   updates?.stop();
   profile?.cancel();
@@ -119,30 +132,52 @@ async function completionOf(
   return new CompletionPart({ mountpoint, access, mounted: () => mounted, log });
 }
 
+/** Not needed before somebody reads files in order. */
+async function startFiller(
+  { mount: { workerFile } }: MountSettings,
+  { objects, cache, cacheWriter }: RepositoryAccess,
+  { server: { fd } }: SnapshotMount,
+): Promise<void> {
+  if (cacheWriter === undefined) return;
+  const { CacheFiller } = await import('../node/cache-filler.ts');
+  const isVolatile = () => cache.isVolatile === true;
+  objects.filler = new CacheFiller({ workerFile, fd, cache: cacheWriter, isVolatile });
+}
+
 /** Not before the mount is ready: nobody waits for what only watches it. */
 async function startControlOf(
-  { address, selection, access: { cacheFolder }, mount: { mountpoint }, log, logFile }: MountSettings,
+  settings: MountSettings,
   access: RepositoryAccess,
-  { mounted, server }: SnapshotMount,
+  { mounted, server, passthrough }: SnapshotMount,
   { profile, completion }: BackgroundParts,
   updates: RunningUpdates | undefined,
-): Promise<ControlServer | undefined> {
+): Promise<Control | undefined> {
+  const { address, log, logFile, talkSocket } = settings;
   const { ProfileRecorder } = await import('./profile-recorder.ts');
   const { objects } = access;
   const recorder = new ProfileRecorder({ fqrn: address.fqrn, objects, mounted: () => mounted, server });
   const { startControl } = await import('./control.ts');
   return startControl({
     address,
-    mountpoint,
+    mountpoint: settings.mount.mountpoint,
     access,
     mounted: () => mounted,
-    isPinned: isPinned(selection),
+    isPinned: isPinned(settings.selection),
     kernel: server,
     log,
-    cacheFolder,
+    cacheFolder: settings.access.cacheFolder,
     logFile,
     updates,
-    parts: { recorder, complete: completion, ...(profile === undefined ? {} : { profile }) },
+    network: settings.access.networkSettings,
+    settings: settings.effective,
+    talkSocket,
+    parts: {
+      recorder,
+      complete: completion,
+      readAhead: mounted.readAhead,
+      ...(profile === undefined ? {} : { profile }),
+      ...(passthrough === undefined ? {} : { passthrough }),
+    },
     routes: [...recorder.routes, ...completion.routes],
   });
 }
@@ -156,7 +191,7 @@ function limitsOf({ address, updates, log }: MountSettings): RevisionLimits {
   return { memory, minimumRevision };
 }
 
-type RunningUpdates = Pick<Updates, 'checkNow' | 'status' | 'stop'>;
+type RunningUpdates = Pick<Updates, 'checkNow' | 'status' | 'limitTtl' | 'stop'>;
 
 /** Of a mount that follows its repository. What a dead process may not have told the kernel is told first. */
 async function startUpdates(
@@ -183,6 +218,7 @@ async function startUpdates(
   return {
     checkNow: () => updates.checkNow(),
     status: () => updates.status(),
+    limitTtl: (seconds) => updates.limitTtl(seconds),
     stop: () => {
       updates.stop();
       push?.close();
@@ -203,15 +239,19 @@ async function startProfile(
 
 async function openMount(
   settings: MountSettings,
-  { fd, failsLostRequests }: ServerPlace,
+  { fd, failsLostRequests, stateFolder }: ServerPlace,
   journal: MountJournal,
   access: RepositoryAccess,
   updates: () => RunningUpdates | undefined,
 ): Promise<SnapshotMount> {
   const { cacheFolder } = settings.access;
+  const minimumBytes = settings.passthroughBytes;
+  const openFilesPath = join(stateFolder, STATE_FILES.openFiles);
+  const passthrough = minimumBytes > 0 ? { minimumBytes, openFilesPath } : undefined;
   let mount: SnapshotMount | undefined;
   const magicXattrs = magicXattrsOf(settings, access, () => mount, updates);
-  const options = { ...settings.mount, cacheFolder, magicXattrs, log: settings.log, journal, fd };
+  const { log } = settings;
+  const options = { ...settings.mount, cacheFolder, magicXattrs, passthrough, log, journal, fd };
   if (!journal.isBegun) mount = await mountSnapshot(access, settings.selection, options);
   else if (fd === undefined)
     throw new ThimbleError('INTERNAL', 'Cannot take over a mount without its descriptor');
@@ -220,7 +260,7 @@ async function openMount(
 }
 
 function magicXattrsOf(
-  { address, selection, xattrsListed, log }: MountSettings,
+  { address, selection, xattrsListed, log, access: { networkSettings } }: MountSettings,
   access: RepositoryAccess,
   mount: () => SnapshotMount | undefined,
   updates: () => RunningUpdates | undefined,
@@ -233,6 +273,7 @@ function magicXattrsOf(
     mounted: () => mount()?.mounted,
     server: () => mount()?.server,
     updates: () => updates()?.status(),
+    network: networkSettings,
   });
   const [externalServer] = address.externalServers ?? [];
   return new MountXattrs({
@@ -240,6 +281,10 @@ function magicXattrsOf(
     listed: xattrsListed,
     mountValues,
     externalServer,
+    contentState: (id) => {
+      access.objects.flush();
+      return access.cache.stateOf?.(id) ?? 'absent';
+    },
   });
 }
 
@@ -271,8 +316,11 @@ function handleSignals(mountpoint: string, place: ServerPlace, access: Repositor
   process.on('SIGHUP', () => {
     if (!place.isSupervised) return;
     log.info('making room for the next server', { mountpoint });
-    access.close();
-    process.kill(process.pid, 'SIGKILL');
+    const end = () => {
+      access.close();
+      process.kill(process.pid, 'SIGKILL');
+    };
+    void (access.objects.filler?.close() ?? Promise.resolve()).finally(end);
   });
 }
 

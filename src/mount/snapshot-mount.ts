@@ -5,7 +5,7 @@
 
 import { attachCatalogs } from '../client/attach-catalogs.ts';
 import { cacheIdOf } from '../client/cache.ts';
-import { MountedSnapshot } from '../client/mounted-snapshot.ts';
+import { type CatalogName, MountedSnapshot } from '../client/mounted-snapshot.ts';
 import type { Selection, Snapshot } from '../client/repository.ts';
 import type { RevisionChanges } from '../client/revision-changes.ts';
 import type { ByteString } from '../core/bytes/byte-string.ts';
@@ -14,6 +14,7 @@ import type { Log } from '../core/ports.ts';
 import { INIT2_HAS_RESEND } from '../fuse/abi.ts';
 import type { Ownership } from '../fuse/ownership.ts';
 import type { MagicXattrs } from '../fuse/session.ts';
+import type { PassthroughPart, PassthroughSettings } from '../node/backed-files.ts';
 import type { CatalogOrder } from '../node/catalog-order.ts';
 import { findMount, MOUNT_TYPE, type MountOptions, mountFuse } from '../node/fuse-mount.ts';
 import { FuseServer } from '../node/fuse-server.ts';
@@ -39,6 +40,8 @@ export interface SnapshotMountOptions extends MountOptions {
   readonly magicXattrs?: MagicXattrs | undefined;
   /** Files that the catalog says so of are read past the page cache; every open becomes a request. */
   readonly directIo?: boolean;
+  /** Large files that are in the cache are read by the kernel itself; every open becomes a request. */
+  readonly passthrough?: PassthroughSettings | undefined;
   /** Whom files belong to, if not to whom they were published for. */
   readonly ownership?: Ownership | undefined;
   readonly log: Log;
@@ -47,6 +50,7 @@ export interface SnapshotMountOptions extends MountOptions {
 export interface SnapshotMount {
   readonly mounted: MountedSnapshot;
   readonly server: FuseServer;
+  readonly passthrough: PassthroughPart | undefined;
   /** Of a mount that was taken over: what the kernel may not have been told of before its process died. */
   readonly untold: RevisionChanges | undefined;
 }
@@ -62,10 +66,15 @@ export async function mountSnapshot(
 ): Promise<SnapshotMount> {
   const snapshot = await access.repository.resolve(selection);
   options.journal?.add({ event: 'snapshot', snapshot });
-  const { mounted, server } = await openSnapshot(access, snapshot, options, () => options.journal);
+  const { mounted, server, passthrough } = await openSnapshot(
+    access,
+    snapshot,
+    options,
+    () => options.journal,
+  );
   await attachCatalogs(mounted, options.catalogOrder?.paths ?? []);
   server.start(mountJournaled(options), mounted);
-  return { mounted, server, untold: undefined };
+  return { mounted, server, passthrough, untold: undefined };
 }
 
 /** What was attached is attached again, in the same order: node ids that the kernel knows stay what they are. */
@@ -84,7 +93,7 @@ export async function takeOverSnapshot(access: RepositoryAccess, options: TakenO
     throw new ThimbleError('INTERNAL', `Cannot take over ${mountpoint}: its journal has no start`);
   // What is done again is in the journal already.
   let isReplayed = false;
-  const { mounted, server } = await openSnapshot(access, first, options, () =>
+  const { mounted, server, passthrough } = await openSnapshot(access, first, options, () =>
     isReplayed ? journal : undefined,
   );
   const untold = await replay(journal, mounted);
@@ -93,13 +102,13 @@ export async function takeOverSnapshot(access: RepositoryAccess, options: TakenO
   if (journal.last('mounted') === undefined && findMount(mountpoint)?.type !== MOUNT_TYPE)
     mountJournaled(options);
   await serveWithLostRequests(mounted, server, options);
-  return { mounted, server, untold };
+  return { mounted, server, passthrough, untold };
 }
 
 async function replay(journal: MountJournal, mounted: MountedSnapshot): Promise<RevisionChanges | undefined> {
   let changes: RevisionChanges | undefined;
   for (const event of journal.events) {
-    if (event.event === 'catalog') await mounted.fulfil({ ...event, kind: 'catalog', sizeBytes: 0 });
+    if (event.event === 'catalog') await mounted.attach(event);
     else if (event.event === 'snapshot' && event.snapshot.rootCatalog !== mounted.snapshot.rootCatalog)
       changes = await mounted.moveTo(event.snapshot);
   }
@@ -111,10 +120,12 @@ async function openSnapshot(
   snapshot: Snapshot,
   options: SnapshotMountOptions,
   journal: () => MountJournal | undefined,
-): Promise<{ mounted: MountedSnapshot; server: FuseServer }> {
+): Promise<Omit<SnapshotMount, 'untold'>> {
+  const passthrough = await passthroughOf(access, options);
   const server = new FuseServer({
     workerFile: options.workerFile,
     cacheReader: access.cacheReader,
+    flushCache: () => access.objects.flush(),
     validSeconds: PINNED_SECONDS,
     negotiated: options.journal?.last('negotiated')?.negotiated,
     onNegotiated: (negotiated) => options.journal?.add({ event: 'negotiated', negotiated }),
@@ -122,19 +133,33 @@ async function openSnapshot(
     withoutXattrs: options.withoutXattrs ?? false,
     magicXattrs: options.magicXattrs,
     directIo: options.directIo ?? false,
+    passthrough: passthrough?.files,
     ownership: options.ownership,
     log: options.log,
   });
+  const onCatalog = ({ mountpoint, hash }: CatalogName, sizeBytes: number) => {
+    // Without its catalogs a mount could not go on when it is offline.
+    access.cache.hold?.({ id: cacheIdOf(hash, 'zlib'), sizeBytes });
+    if (mountpoint !== '') options.catalogOrder?.add(mountpoint);
+    journal()?.add({ event: 'catalog', mountpoint, hash });
+  };
   const mounted = await MountedSnapshot.open(snapshot, access.objects, {
     hashing: nodeHashing,
     variable: options.variables && variablesOf(options.variables),
     onCatalog: (file) => {
-      const { mountpoint, hash, bytes } = file;
-      // Without its catalogs a mount could not go on when it is offline.
-      access.cache.hold?.({ id: cacheIdOf(hash, 'zlib'), sizeBytes: bytes.length });
-      if (mountpoint !== '') options.catalogOrder?.add(mountpoint);
-      journal()?.add({ event: 'catalog', mountpoint, hash });
+      onCatalog(file, file.bytes.length);
       return server.onCatalog(file);
+    },
+    catalogAtHand: (name) => {
+      const found = access.cache.has(cacheIdOf(name.hash, 'zlib')) ? server.catalogAtHand(name) : undefined;
+      if (found === undefined) return undefined;
+      return {
+        reader: found.reader,
+        use: () => {
+          onCatalog(name, found.sizeBytes);
+          found.use();
+        },
+      };
     },
     onMove: (next) => {
       journal()?.add({ event: 'snapshot', snapshot: next });
@@ -142,7 +167,16 @@ async function openSnapshot(
     },
   });
   access.cache.isVolatile = isVolatile(mounted);
-  return { mounted, server };
+  return { mounted, server, passthrough };
+}
+
+async function passthroughOf(
+  { cache }: RepositoryAccess,
+  { passthrough, log }: SnapshotMountOptions,
+): Promise<PassthroughPart | undefined> {
+  if (passthrough === undefined) return undefined;
+  const { openBackedFiles } = await import('../node/backed-files.ts');
+  return openBackedFiles(passthrough, cache, log);
 }
 
 /** Its publisher says that its content is not worth keeping: of a shared cache, it goes first. */

@@ -45,7 +45,11 @@ export const STATE_FILES = {
   pid: 'pid',
   /** Process id of the server, once it answers the kernel. */
   served: 'served',
+  /** What `OpenFiles` keeps. */
+  openFiles: 'open-files',
   control: 'control.sock',
+  /** Speaks the protocol of `cvmfs_talk`. */
+  talk: 'talk.sock',
 } as const;
 
 /**

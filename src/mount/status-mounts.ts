@@ -92,12 +92,17 @@ export async function reportMounts(folder?: string): Promise<MountReport[]> {
   throw noMount(folder, mounts);
 }
 
-/** The control socket of what is mounted at a folder, or above it. Throws NOT_FOUND. */
-export function controlSocketOf(folder: string): string {
+/** What is mounted at a folder, or above it. Throws NOT_FOUND. */
+export function mountAt(folder: string): FoundMount {
   const mounts = findMounts();
   const mount = mountOf(folder, mounts);
   if (mount === undefined) throw noMount(folder, mounts);
-  return join(stateFolderOf(mount.mountpoint), STATE_FILES.control);
+  return mount;
+}
+
+/** The control socket of what is mounted at a folder, or above it. Throws NOT_FOUND. */
+export function controlSocketOf(folder: string): string {
+  return join(stateFolderOf(mountAt(folder).mountpoint), STATE_FILES.control);
 }
 
 /** By its name alone: `realpath` could hang. */

@@ -2,6 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import type { CacheStatus } from '../client/cache.ts';
+import type { MountedSnapshot } from '../client/mounted-snapshot.ts';
 import type { ServersStatus } from '../client/network/servers-status.ts';
 import type { Snapshot } from '../client/repository.ts';
 import type { SnapshotVfs } from '../client/snapshot-vfs.ts';
@@ -83,6 +84,12 @@ export function statusOf(mount: ControlledMount): MountStatus {
       Object.entries(mount.parts).map(([name, part]) => [name, part.status() as PartStatus]),
     ),
   };
+}
+
+/** Of a root hash that was given, its catalog knows it. */
+export function revisionOf({ snapshot, vfs }: MountedSnapshot): number | undefined {
+  const text = vfs.catalogs.root.reader.properties.get('revision' as ByteString);
+  return snapshot.revision ?? (text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined);
 }
 
 /** When the root catalog was written. */

@@ -18,9 +18,10 @@ say() {
   printf '%s %s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2" >&2
 }
 
-# The state folder. It is renamed when another mount takes the place of one that is still in use, which `pwd` does not notice.
-folder() {
-  readlink "/proc/$$/cwd"
+# Seconds since the machine started, as $now. No other program is run: the first mount waits for all of them.
+look_at_clock() {
+  read -r now _ </proc/uptime
+  now=${now%%.*}
 }
 
 # In the background: the server has to answer while this goes on.
@@ -40,8 +41,9 @@ reload() {
 
 # Runs the server to its end; the status is in $status. A signal ends `wait` early.
 serve() {
-  rm -f served
-  THIMBLE_STATE_FOLDER=$(folder)
+  [ ! -e served ] || rm -f served
+  # It is renamed when another mount takes the place of one that is still in use; a shell notices when it goes there.
+  cd -P . && THIMBLE_STATE_FOLDER=$PWD
   export THIMBLE_STATE_FOLDER
   sh ./command &
   server=$!
@@ -59,7 +61,8 @@ after_crash() {
   say warn "the server of $mountpoint ended with status $status, starting it again"
   if [ -e served ]; then
     failures=0
-    [ $(($(date +%s) - started)) -lt "$QUICK_SECONDS" ] && quick=$((quick + 1)) || quick=0
+    look_at_clock
+    [ $((now - started)) -lt "$QUICK_SECONDS" ] && quick=$((quick + 1)) || quick=0
     # A server that fails by itself may fail of a request: that one is not asked again.
     [ "$status" = 137 ] || [ "$quick" -lt 2 ] || THIMBLE_LOST_REQUESTS=fail
     [ "$quick" -le "$MAX_QUICK_ENDS" ] || sleep 1
@@ -98,7 +101,8 @@ main() {
   trap stop TERM INT
   trap reload HUP
   while :; do
-    started=$(date +%s)
+    look_at_clock
+    started=$now
     serve
     THIMBLE_LOST_REQUESTS=$lost_requests
     [ "$status" != 0 ] && [ -e journal ] || break
@@ -108,9 +112,7 @@ main() {
       after_crash || { give_up; break; }
     fi
   done
-  state=$(folder)
-  cd /
-  rm -rf "$state"
+  cd -P . && rm -rf "$PWD"
   exit "$status"
 }
 

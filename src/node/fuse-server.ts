@@ -5,9 +5,10 @@
 
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { CacheId } from '../client/cache.ts';
-import type { CatalogFile, MountedSnapshot } from '../client/mounted-snapshot.ts';
+import type { CatalogAtHand, CatalogFile, CatalogName, MountedSnapshot } from '../client/mounted-snapshot.ts';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { displayBytes } from '../core/bytes/utf8.ts';
+import { inTime } from '../core/cancellation.ts';
 import type { CatalogReader } from '../core/catalog/catalog-reader.ts';
 import type { ContentHash } from '../core/content-hash.ts';
 import { EINTR, EIO, errnoOf } from '../core/errno.ts';
@@ -24,6 +25,7 @@ import {
 } from '../fuse/notifications.ts';
 import { OPERATIONS } from '../fuse/operations.ts';
 import type { Ownership } from '../fuse/ownership.ts';
+import { hasPassthrough } from '../fuse/passthrough.ts';
 import {
   ELSEWHERE,
   FuseSession,
@@ -32,8 +34,11 @@ import {
   NO_REPLY,
   REPLY_BUFFER_BYTES,
 } from '../fuse/session.ts';
+import type { BackedFiles } from './backed-files.ts';
 import { type CacheReaderSettings, readerOf } from './cache/folder-reader.ts';
 import { CatalogShelf, type SharedCatalog } from './catalog-files.ts';
+import { nodeClock } from './clock.ts';
+import { FailedWaits } from './failed-waits.ts';
 import { FuseNotifier } from './fuse-notifier.ts';
 import {
   ANSWERS,
@@ -43,6 +48,7 @@ import {
   KNOWS,
   type Move,
   paceIn,
+  type ReadInOrder,
   recordingIn,
   type Settled,
   SHARED_BUSY_MS,
@@ -60,6 +66,8 @@ export interface FuseServerOptions {
   /** For the worker to read, where `cacheReader` says no more. */
   readonly cacheFolder?: string | undefined;
   readonly cacheReader?: CacheReaderSettings | undefined;
+  /** Has the cache write what it has not written yet. */
+  readonly flushCache?: () => void;
   /** How long the kernel may keep names and attributes, to begin with. */
   readonly validSeconds: number;
   /** The outcome of INIT, if another process has served this descriptor before. */
@@ -67,6 +75,8 @@ export interface FuseServerOptions {
   readonly onNegotiated?: (negotiated: Negotiated) => void;
   readonly withoutXattrs?: boolean;
   readonly directIo?: boolean;
+  /** Files that the kernel reads by itself. */
+  readonly passthrough?: BackedFiles | undefined;
   /** Symlink variables; `undefined` shows symlinks as they were published. */
   readonly variables?: Readonly<Record<string, string>> | undefined;
   /** Attributes that no catalog has. */
@@ -102,6 +112,8 @@ const MAX_NEEDS = 10_000;
 
 interface Waiting {
   interrupted: boolean;
+  /** Who waits. */
+  readonly thread: number;
 }
 
 export class FuseServer {
@@ -114,6 +126,7 @@ export class FuseServer {
   readonly #shared = new SharedArrayBuffer(SHARED_BYTES);
   readonly #validSeconds = new Uint32Array(this.#shared, 4 * SHARED_VALID_SECONDS, 1);
   readonly #waiting = new Map<bigint, Waiting>();
+  readonly #failed = new FailedWaits();
   #fd = -1;
   #notifier: FuseNotifier | undefined;
   #negotiated: Negotiated | undefined;
@@ -132,7 +145,7 @@ export class FuseServer {
     this.#options = options;
     this.#log = options.log ?? silentLog;
     this.#negotiated = options.negotiated;
-    this.#shelf = new CatalogShelf(options.cacheReader?.folder ?? options.cacheFolder);
+    this.#shelf = new CatalogShelf(options.cacheReader ?? readerOf(options.cacheFolder));
     this.setValidSeconds(options.validSeconds);
     this.closed = new Promise((resolve, reject) => {
       this.#resolveClosed = resolve;
@@ -142,10 +155,16 @@ export class FuseServer {
 
   /** To be passed to `MountedSnapshot.open`: shares each catalog with the worker. */
   readonly onCatalog = (file: CatalogFile): CatalogReader => {
-    const { reader, shared } = this.#shelf.put(file);
+    const { reader, shared } = this.#shelf.put(file, this.#options.flushCache ?? (() => {}));
     this.#tellWorker(shared);
     return reader;
   };
+
+  /** A catalog that the cache has, and vouches for, and that nobody needs to load; `use` shares it with the worker. */
+  catalogAtHand(name: CatalogName): (CatalogAtHand & { readonly sizeBytes: number }) | undefined {
+    const found = this.#shelf.find(name);
+    return found && { ...found, use: () => this.#tellWorker(found.shared) };
+  }
 
   /** To be passed to `MountedSnapshot.open`: the worker moves along. */
   readonly onMove = (rootCatalog: ContentHash): void => this.#tellWorker({ rootCatalog });
@@ -155,10 +174,17 @@ export class FuseServer {
     this.#fd = fd;
     this.#notifier = new FuseNotifier(fd);
     this.#mounted = mounted;
+    this.#options.passthrough?.start(fd, {
+      chunksOf: (node) => mounted.vfs.chunksOf(node),
+      onTouched: (id) => this.#onTouched?.(id),
+      isAgreed: () => hasPassthrough(this.#negotiated),
+    });
     this.#session = new FuseSession(mounted.vfs, {
       validSeconds: this.#validSeconds[0]!,
       withoutXattrs: this.#options.withoutXattrs ?? false,
       directIo: this.#options.directIo ?? false,
+      passthrough: this.#options.passthrough,
+      negotiated: this.#negotiated,
       magicXattrs: this.#options.magicXattrs,
       ownership: this.#options.ownership,
       log: this.#log,
@@ -170,6 +196,7 @@ export class FuseServer {
       negotiated: this.#options.negotiated,
       withoutXattrs: this.#options.withoutXattrs ?? false,
       directIo: this.#options.directIo ?? false,
+      passthroughBytes: this.#options.passthrough?.minimumBytes,
       magicXattrs: this.#options.magicXattrs?.listed,
       ownership: this.#options.ownership,
       variables: this.#options.variables,
@@ -180,10 +207,12 @@ export class FuseServer {
       workerData: data,
       transferList: [this.#channel.port2],
     });
-    worker.on('message', (message: ForwardedRequest | Settled | Touched) => {
+    worker.on('message', (message: ForwardedRequest | Settled | Touched | ReadInOrder) => {
       if ('request' in message) return this.#onRequest(message);
+      if ('readInOrder' in message) return mounted.readAhead.onRead(message.readInOrder);
       if ('touched' in message) return this.#onTouched?.(message.touched);
       this.#negotiated = message.negotiated;
+      this.#session!.negotiated = message.negotiated;
       this.#options.onNegotiated?.(message.negotiated);
     });
     worker.once('error', (error) => {
@@ -192,9 +221,15 @@ export class FuseServer {
       );
     });
     worker.once('exit', () => {
+      this.#options.passthrough?.end();
       this.#channel.port1.close();
       this.#resolveClosed();
     });
+  }
+
+  /** The FUSE device. */
+  get fd(): number {
+    return this.#fd;
   }
 
   /** Answers a request that somebody else has read from the descriptor. */
@@ -293,12 +328,12 @@ export class FuseServer {
   }
 
   #onRequest({ request, need }: ForwardedRequest): void {
-    const { opcode, unique } = FuseInHeader.decode(request);
+    const { opcode, unique, pid } = FuseInHeader.decode(request);
     if (opcode === FUSE_INTERRUPT || need === undefined) {
       this.#interrupt(FuseInterruptIn.decode(request, FuseInHeader.size).unique);
       return;
     }
-    const waiting: Waiting = { interrupted: false };
+    const waiting: Waiting = { interrupted: false, thread: pid };
     if (this.#waiting.size === 0) this.#waitingSinceMs = performance.now();
     this.#waiting.set(unique, waiting);
     this.#waits++;
@@ -315,9 +350,11 @@ export class FuseServer {
   async #answer(request: Uint8Array, firstNeed: ForwardedNeed, waiting: Waiting): Promise<void> {
     const session = this.#session!;
     let need: ForwardedNeed | undefined = firstNeed;
+    let untilMs: number | undefined;
     for (let needs = 0; needs < MAX_NEEDS && !waiting.interrupted; needs++) {
       try {
-        if (need !== ELSEWHERE) await this.#mounted!.fulfil(need);
+        if (need === ELSEWHERE) await this.#options.magicXattrs?.prepare?.();
+        else untilMs = await this.#fulfil(need, waiting, untilMs);
       } catch (error) {
         this.#logFailure(need, error);
         return this.#send(waiting, session.fail(request, this.#reply, errnoOf(error)));
@@ -328,6 +365,26 @@ export class FuseServer {
       need = session.need;
     }
     this.#send(waiting, session.fail(request, this.#reply, EIO));
+  }
+
+  /** Answers with the deadline of the request, which all its needs have in common: none for the first of them. */
+  async #fulfil(need: Need, { thread }: Waiting, deadlineMs: number | undefined): Promise<number> {
+    const mounted = this.#mounted!;
+    const nowMs = nodeClock.monotonicMs();
+    const former = this.#failed.find(thread, need.hash, nowMs);
+    if (former !== undefined && former.untilMs <= nowMs) throw former.error;
+    const begunMs = former?.untilMs ?? deadlineMs;
+    const untilMs = begunMs ?? mounted.untilMs();
+    try {
+      const fulfilling = mounted.fulfil(need, untilMs);
+      // What others have asked for meanwhile may take longer than this request has left.
+      const isEarly = begunMs !== undefined && begunMs < Number.POSITIVE_INFINITY;
+      await (isEarly ? inTime(fulfilling, 'fetch', { clock: nodeClock, deadlineMs: untilMs }) : fulfilling);
+    } catch (error) {
+      this.#failed.put(thread, need.hash, { untilMs, error }, nodeClock.monotonicMs());
+      throw error;
+    }
+    return untilMs;
   }
 
   #logFailure(need: ForwardedNeed, error: unknown): void {

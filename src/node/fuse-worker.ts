@@ -10,7 +10,7 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import type { CacheId } from '../client/cache.ts';
 import { SnapshotVfs } from '../client/snapshot-vfs.ts';
 import type { ContentHash } from '../core/content-hash.ts';
-import type { Need } from '../core/vfs.ts';
+import type { Need, NodeId } from '../core/vfs.ts';
 import type { Negotiated } from '../fuse/negotiation.ts';
 import type { Ownership } from '../fuse/ownership.ts';
 import {
@@ -25,8 +25,9 @@ import {
 } from '../fuse/session.ts';
 import { type CacheReader, openCacheReader } from './cache/cache-reader.ts';
 import type { CacheReaderSettings } from './cache/folder-reader.ts';
-import { CatalogOpener, type SharedCatalog, WORKER_PAGES_BYTES } from './catalog-files.ts';
+import { CatalogOpener, type SharedCatalog } from './catalog-files.ts';
 import { nodeHashing } from './hashing.ts';
+import { ReadOrder } from './read-order.ts';
 
 export interface FuseWorkerData {
   readonly role: 'fuse-worker';
@@ -37,6 +38,8 @@ export interface FuseWorkerData {
   readonly negotiated: Negotiated | undefined;
   readonly withoutXattrs: boolean;
   readonly directIo: boolean;
+  /** The main thread opens files from this size on; `undefined` if no open is to be a request for that. */
+  readonly passthroughBytes: number | undefined;
   /** Where the main thread lists attributes that no catalog has; `undefined` if it knows none. */
   readonly magicXattrs: MagicXattrs['listed'] | undefined;
   readonly ownership: Ownership | undefined;
@@ -96,6 +99,11 @@ export interface Touched {
   readonly touched: CacheId;
 }
 
+/** A file was read from here, as one of several in the order of their catalog. */
+export interface ReadInOrder {
+  readonly readInOrder: NodeId;
+}
+
 /** Another revision is shown from here on; its catalogs have arrived before. */
 export interface Move {
   readonly rootCatalog: ContentHash;
@@ -116,14 +124,19 @@ export function runFuseWorker(data: FuseWorkerData, main: MessagePort): void {
     counts: countsIn(data.shared),
     withoutXattrs: data.withoutXattrs,
     directIo: data.directIo,
+    passthrough: data.passthroughBytes === undefined ? undefined : { elsewhere: data.passthroughBytes },
     magicXattrs: data.magicXattrs && { elsewhere: data.magicXattrs },
     ownership: data.ownership,
   });
+  const order = new ReadOrder();
+  session.onFirstRead = (node) => {
+    if (order.goesOn(node)) main.postMessage({ readInOrder: node } satisfies ReadInOrder);
+  };
   const catalogsSent = new Int32Array(data.shared);
   const statistics = new Float64Array(data.shared);
   const pace = paceIn(data.shared);
   let catalogsSeen = 0;
-  const catalogs = new CatalogOpener(WORKER_PAGES_BYTES);
+  const catalogs = new CatalogOpener();
   let negotiated = data.negotiated;
   const request = Buffer.allocUnsafeSlow(REQUEST_BUFFER_BYTES);
   const reply = Buffer.allocUnsafeSlow(REPLY_BUFFER_BYTES);

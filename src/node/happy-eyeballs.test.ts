@@ -34,7 +34,7 @@ test('connectFirst() does not wait long for an address that is dead, and takes t
   await assert.rejects(connect(t, [SILENT], port, 500), /too late/, 'it is dead');
   const startedMs = performance.now();
   assert.equal(await connect(t, [SILENT, '127.0.0.1'], port), '127.0.0.1');
-  assert.ok(performance.now() - startedMs < 2_000);
+  assert.ok(performance.now() - startedMs < 4_000);
 });
 
 test('connectFirst() takes the next address at once when one refuses', async (t) => {

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { concatBytes } from '../core/bytes/byte-string.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { nodeInflating } from './inflating.ts';
+import { reusedInflater } from './reused-inflater.ts';
 
 const MIB = 1024 * 1024;
 const TEXT = Buffer.from('a text that is there more than once, a text that is there more than once');
@@ -135,4 +136,48 @@ test('an inflater goes on refusing after a failure, and can be closed at any tim
 test('an inflater takes bytes behind the end of the stream for nothing, and does not wait for more', async () => {
   assert.ok(TEXT.equals(await inflateInPieces([Buffer.concat([STREAM, Buffer.from('behind')])])));
   assert.ok(TEXT.equals(await inflateInPieces([STREAM, Buffer.from('behind'), Buffer.from('it')])));
+});
+
+test('inflateInto() gives what inflate() gives, one stream after the other', () => {
+  const into = new Uint8Array(4_000);
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 3_000 }), fc.integer({ min: 0, max: 9 }), (content, level) => {
+      const length = nodeInflating.inflateInto(deflateSync(content, { level }), into);
+      assert.ok(Buffer.from(content).equals(into.subarray(0, length)));
+    }),
+  );
+});
+
+test('inflateInto() takes memory that is just enough, and memory of two threads', () => {
+  const into = new Uint8Array(new SharedArrayBuffer(TEXT.length));
+  const stream = new Uint8Array(new SharedArrayBuffer(STREAM.length));
+  stream.set(STREAM);
+  assert.equal(nodeInflating.inflateInto(stream, into), TEXT.length);
+  assert.ok(TEXT.equals(into));
+  assert.equal(nodeInflating.inflateInto(deflateSync(''), new Uint8Array(1)), 0);
+});
+
+test('inflateInto() refuses what is no stream or too much, and goes on with the next', () => {
+  const into = new Uint8Array(TEXT.length);
+  const damaged = Buffer.from(STREAM);
+  damaged[0] = 0;
+  for (let i = 0; i < 3; i++) {
+    assert.throws(() => nodeInflating.inflateInto(damaged, into), { code: 'FORMAT' });
+    assert.throws(() => nodeInflating.inflateInto(STREAM, into.subarray(1)), { code: 'LIMIT' });
+    assert.throws(() => nodeInflating.inflateInto(deflateSync(Buffer.alloc(64 * MIB)), into), {
+      code: 'LIMIT',
+    });
+    assert.equal(nodeInflating.inflateInto(STREAM, into), TEXT.length);
+    assert.ok(TEXT.equals(into));
+  }
+});
+
+test('inflateInto() takes a stream without its checksum, as inflate() does', () => {
+  const into = new Uint8Array(TEXT.length + 1);
+  assert.equal(nodeInflating.inflateInto(STREAM.subarray(0, -ADLER_BYTES), into), TEXT.length);
+  assert.ok(nodeInflating.inflateInto(STREAM.subarray(0, 20), into) < TEXT.length);
+});
+
+test('this version of Node has what is needed for one stream that is used again', () => {
+  assert.ok(reusedInflater !== undefined);
 });

@@ -2,6 +2,7 @@ import { constants, createInflate, inflateSync } from 'node:zlib';
 import { type Bytes, concatBytes } from '../core/bytes/byte-string.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { Inflating } from '../core/ports.ts';
+import { reusedInflater } from './reused-inflater.ts';
 
 /** Outputs up to this are inflated into one buffer of the right size. */
 const ONE_BUFFER_BYTES = 16 * 1024 * 1024;
@@ -22,6 +23,14 @@ export const nodeInflating: Inflating = {
     } catch (error) {
       throw translated(error, limitBytes);
     }
+  },
+
+  inflateInto(data, into) {
+    const inflated = reusedInflater?.inflate(data, into);
+    if (inflated !== undefined) return inflated;
+    const content = this.inflate(data, into.length);
+    into.set(content);
+    return content.length;
   },
 
   createInflater() {

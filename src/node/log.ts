@@ -102,6 +102,12 @@ export class ProcessLog implements Log {
     return this.#troubles;
   }
 
+  /** What went wrong so far has been seen to. */
+  forgetTroubles(): void {
+    this.#troubles.length = 0;
+    Object.assign(this.counters, { warn: 0, error: 0 });
+  }
+
   /** Writes what was only counted so far. Until then a timer may keep the process. */
   flush(): void {
     for (const key of [...this.#windows.keys()]) this.#endWindow(key);

@@ -40,6 +40,7 @@ const NOWHERE: ObjectCache = {
   read: () => undefined,
   load: () => undefined,
   has: () => false,
+  put: () => {},
   create: () => ({ write: () => {}, commit: () => {}, abort: () => {} }),
 };
 

@@ -6,12 +6,22 @@ import { openTunnel } from './proxy-tunnel.ts';
 
 const AUTHORIZATION = 'Basic cmVhZGVyOnNlY3JldA==';
 
-async function tunnel(t: TestContext, answer: RawAnswer, host = 'a.example', authorization?: string) {
+interface Asked {
+  readonly host?: string;
+  readonly authorization?: string | undefined;
+  readonly timeoutMs?: number;
+}
+
+async function tunnel(
+  t: TestContext,
+  answer: RawAnswer,
+  { host = 'a.example', authorization, timeoutMs = 60_000 }: Asked = {},
+) {
   const proxy = await startRawServer(t, answer);
   const socket = connect(proxy.port, '127.0.0.1');
   t.after(() => socket.destroy());
   const giveUp = new AbortController();
-  const timer = setTimeout(() => giveUp.abort(new Error('too late')), 300);
+  const timer = setTimeout(() => giveUp.abort(new Error('too late')), timeoutMs);
   t.after(() => clearTimeout(timer));
   const via = { host: '127.0.0.1', port: proxy.port, tls: false, authorization };
   const done = openTunnel(socket, { host, port: 443, tls: true, via }, giveUp.signal);
@@ -24,7 +34,7 @@ test('openTunnel() asks for the host, with the login where there is one', async 
     ['a.example', 'a.example:443', undefined],
     ['fd00::1', '[fd00::1]:443', AUTHORIZATION],
   ] as const) {
-    const { proxy, socket, done } = await tunnel(t, says, host, login);
+    const { proxy, socket, done } = await tunnel(t, says, { host, authorization: login });
     await done;
     assert.equal(
       proxy.requests[0],
@@ -46,7 +56,8 @@ const FAILURES = [
 
 for (const [what, answer, message] of FAILURES) {
   test(`openTunnel() gives up on a proxy that ${what}, and closes the connection`, async (t) => {
-    const { socket, done } = await tunnel(t, answer);
+    const timeoutMs = what === 'says nothing' ? 300 : 60_000;
+    const { socket, done } = await tunnel(t, answer, { timeoutMs });
     await assert.rejects(done, { message });
     assert.equal(socket.destroyed, true);
   });

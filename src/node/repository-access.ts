@@ -14,6 +14,7 @@ import { parseBlacklists } from '../core/blacklist.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { Log, Sockets } from '../core/ports.ts';
 import { importPublicKeys } from '../core/trust.ts';
+import type { FolderCacheSettings } from './cache/folder-cache.ts';
 import type { CacheReaderSettings } from './cache/folder-reader.ts';
 import { type OpenedCache, openCache } from './cache/open-cache.ts';
 import { nodeClock } from './clock.ts';
@@ -70,6 +71,8 @@ export interface RepositoryAccess {
   readonly cache: ObjectCache & Partial<SteeredCache>;
   /** For a second thread to read the cache; `undefined` if it cannot. */
   readonly cacheReader: CacheReaderSettings | undefined;
+  /** For another thread to fill the cache; `undefined` if it cannot. */
+  readonly cacheWriter: FolderCacheSettings | undefined;
   /** Closes connections and says goodbye to the cache. */
   close(): void;
 }
@@ -117,6 +120,7 @@ export function openRepository(address: RepositoryAddress, options: AccessOption
     external,
     cache,
     cacheReader: opened?.reader,
+    cacheWriter: opened?.writer,
     close: () => {
       network.close();
       objects.flush();
@@ -128,7 +132,12 @@ export function openRepository(address: RepositoryAddress, options: AccessOption
 function cacheOf({ cacheSettings, cacheFolder, cacheLimitBytes, log }: AccessOptions): OpenedCache {
   if (cacheSettings !== undefined) return openCache(cacheSettings, log);
   if (cacheFolder === undefined) {
-    return { cache: new MemoryCache(cacheLimitBytes), reader: undefined, close: () => {} };
+    return {
+      cache: new MemoryCache(cacheLimitBytes),
+      reader: undefined,
+      writer: undefined,
+      close: () => {},
+    };
   }
   const { keepFreeBytes } = DEFAULT_CACHE_SETTINGS;
   return openCache(

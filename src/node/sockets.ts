@@ -4,7 +4,6 @@
  */
 
 import { isIP, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
 import type { Bytes } from '../core/bytes/byte-string.ts';
 import { ThimbleError } from '../core/errors.ts';
 import type { Connection, Resolver, SocketProxy, Sockets, SocketTarget } from '../core/ports.ts';
@@ -24,7 +23,6 @@ export interface SocketOptions {
 }
 
 export function createSockets({ resolver, order = (all) => all, authorities }: SocketOptions): Sockets {
-  const trust = authorities === undefined ? {} : { ca: [...authorities] };
   /** Addresses that answered last: they are tried first. */
   const answered = new Map<string, string>();
 
@@ -42,6 +40,9 @@ export function createSockets({ resolver, order = (all) => all, authorities }: S
 
   const open = async (target: SocketTarget, signal: AbortSignal): Promise<Socket> => {
     const { via } = target;
+    // Loading TLS takes as long as all else that a plain connection needs.
+    const secure = target.tls || via?.tls ? (await import('node:tls')).connect : undefined;
+    const trust = { secure, authorities };
     if (via === undefined) return secured(await connectTo(target, signal), target, trust, signal);
     const proxy = await secured(await connectTo(via, signal), via, trust, signal);
     await openTunnel(proxy, target, signal);
@@ -68,31 +69,37 @@ export function createSockets({ resolver, order = (all) => all, authorities }: S
 
 export const nodeSockets: Sockets = createSockets({ resolver: nodeResolver });
 
+interface Trust {
+  readonly authorities: readonly string[] | undefined;
+  /** TLS, where it is asked for. */
+  readonly secure: typeof import('node:tls').connect | undefined;
+}
+
 /** The same stream with TLS, where that is asked for. */
 function secured(
   socket: Socket,
   { host, tls }: Pick<SocketTarget, 'host' | 'tls'>,
-  trust: { readonly ca?: string[] },
+  { secure, authorities }: Trust,
   signal: AbortSignal,
 ): Promise<Socket> {
   if (!tls) return Promise.resolve(socket);
   // RFC 6066 knows names only: an address is not announced.
   const servername = isIP(host) === 0 ? { servername: host } : {};
   return new Promise((resolve, reject) => {
-    const secure = connectTls({ socket, host, ...servername, ...trust });
+    const secured = secure!({ socket, host, ...servername, ...(authorities && { ca: [...authorities] }) });
     const onAbort = () => fail(signal.reason);
     const fail = (error: Error) => {
       signal.removeEventListener('abort', onAbort);
-      secure.destroy();
+      secured.destroy();
       socket.destroy();
       reject(error);
     };
     signal.addEventListener('abort', onAbort);
-    secure.once('error', fail);
-    secure.once('secureConnect', () => {
+    secured.once('error', fail);
+    secured.once('secureConnect', () => {
       signal.removeEventListener('abort', onAbort);
-      secure.off('error', fail);
-      resolve(secure);
+      secured.off('error', fail);
+      resolve(secured);
     });
   });
 }

@@ -5,8 +5,9 @@ import { fileScope } from '../../test/support/file-scope.ts';
 import { FQRN, KeyRepository } from '../../test/support/key-repository.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { changePassphrase } from './change-passphrase.ts';
+import { oldPath } from './key-paths.ts';
 import type { KeyPlace } from './key-place.ts';
-import { loadKeys, oldPath } from './keys.ts';
+import { loadKeys } from './keys.ts';
 import { encodePrivateKey, isProtected } from './private-keys.ts';
 
 const [OLD, NEW] = [Buffer.from('old'), Buffer.from('new')];

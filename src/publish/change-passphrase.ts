@@ -1,8 +1,8 @@
 import type { KeyObject } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { ThimbleError } from '../core/errors.ts';
+import { keyPaths, oldPath } from './key-paths.ts';
 import type { KeyPlace } from './key-place.ts';
-import { keyPaths, oldPath } from './keys.ts';
 import { encodePrivateKey, KeyOpener, type PrivateKeyType, writeKeyFile } from './private-keys.ts';
 
 /**

@@ -3,7 +3,8 @@
 import { encodeUtf8 } from '../core/bytes/utf8.ts';
 import { ThimbleError } from '../core/errors.ts';
 import { MANIFEST_PATH } from '../core/manifest.ts';
-import { openStorage, storageLocation } from '../storage/open-storage.ts';
+import { openStorage } from '../storage/open-storage.ts';
+import { storageLocation } from '../storage/storage-location.ts';
 import { type CreateKeysOptions, createKeys } from './keys.ts';
 import { Publisher, type PublisherPorts, type PublishResult } from './publisher.ts';
 import type { RepositoryRegistry, RepositorySettings } from './repository-settings.ts';

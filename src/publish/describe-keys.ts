@@ -5,8 +5,8 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { decodePemCertificate } from '../core/certificate.ts';
 import { formatFingerprint, hashBytes } from '../core/content-hash.ts';
 import { messageOf } from '../core/errors.ts';
+import { keyPaths, oldPath } from './key-paths.ts';
 import type { KeyPlace } from './key-place.ts';
-import { keyPaths, oldPath } from './keys.ts';
 import { isProtected, OTHERS_MAY } from './private-keys.ts';
 import { isListed, readWhitelist, type WhitelistPorts } from './whitelist-writer.ts';
 

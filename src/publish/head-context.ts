@@ -2,7 +2,8 @@
 
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { openStorage, storageLocation } from '../storage/open-storage.ts';
+import { openStorage } from '../storage/open-storage.ts';
+import { storageLocation } from '../storage/storage-location.ts';
 import { StoredObjects } from '../storage/stored-objects.ts';
 import { ContentStore } from './content-store.ts';
 import type { PublisherPorts, PublishTarget } from './publisher.ts';

@@ -18,12 +18,10 @@ import { FQRN } from '../../test/support/publisher-repository.ts';
 import { scratchFolder } from '../../test/support/scratch.ts';
 import { importPublicKeys } from '../core/trust.ts';
 import { nodeSignatures } from '../node/signatures.ts';
+import { keyPaths, oldPath, publicKeyFiles } from './key-paths.ts';
 import {
   createKeys,
-  keyPaths,
   loadKeys,
-  oldPath,
-  publicKeyFiles,
   type RepositoryKeys,
   signManifest,
   signWhitelist,

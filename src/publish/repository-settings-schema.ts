@@ -4,7 +4,7 @@ import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { messageOf, ThimbleError } from '../core/errors.ts';
 import { isFqrn } from '../core/fqrn.ts';
-import { storageLocation } from '../storage/open-storage.ts';
+import { storageLocation } from '../storage/storage-location.ts';
 
 /** Twice as fast as zlib's own default, 6, for 2.4 % more bytes (docs/performance.md). */
 export const COMPRESSION_LEVEL = 4;

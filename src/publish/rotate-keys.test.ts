@@ -18,7 +18,8 @@ import { MANIFEST_PATH, parseManifest } from '../core/manifest.ts';
 import { parseWhitelist, WHITELIST_PATH } from '../core/whitelist.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { takeLock } from '../storage/lock.ts';
-import { loadKeys, oldPath } from './keys.ts';
+import { oldPath } from './key-paths.ts';
+import { loadKeys } from './keys.ts';
 import { isProtected } from './private-keys.ts';
 import { resignManifest } from './resign-manifest.ts';
 import {

@@ -16,15 +16,14 @@ import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ThimbleError } from '../core/errors.ts';
 import { MANIFEST_PATH, parseManifest } from '../core/manifest.ts';
-import { openStorage, storageLocation } from '../storage/open-storage.ts';
+import { openStorage } from '../storage/open-storage.ts';
+import { storageLocation } from '../storage/storage-location.ts';
+import { type KeyPaths, keyPaths, oldPath } from './key-paths.ts';
 import { type KeyPlace, withKeyLock, withPublishLock } from './key-place.ts';
 import {
   encodePublicKey,
   generateEd25519,
   generateRsa,
-  type KeyPaths,
-  keyPaths,
-  oldPath,
   openMasterKey,
   readKeyFile,
   verifyOwnCertificate,

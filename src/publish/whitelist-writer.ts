@@ -16,11 +16,12 @@ import {
   WHITELIST_PATH,
   type Whitelist,
 } from '../core/whitelist.ts';
-import { openStorage, storageLocation } from '../storage/open-storage.ts';
+import { openStorage } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
+import { storageLocation } from '../storage/storage-location.ts';
+import { keyPaths } from './key-paths.ts';
 import type { KeyPlace } from './key-place.ts';
 import {
-  keyPaths,
   listedCertificates,
   openMasterKey,
   type RepositoryKeys,

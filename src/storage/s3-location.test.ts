@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openStorage, readingAddress, storageLocation } from './open-storage.ts';
+import { openStorage } from './open-storage.ts';
 import { httpAddressOf, parseS3Location } from './s3-location.ts';
+import { readingAddress, storageLocation } from './storage-location.ts';
 
 test('parseS3Location() reads bucket, prefix and parameters', () => {
   assert.deepEqual(

@@ -48,7 +48,8 @@ async function proxied(
 test('the library for S3 is loaded by the first call, and not before', async () => {
   const program = `
     import { createRequire } from 'node:module';
-    import { openStorage, storageLocation } from ${JSON.stringify(new URL('./open-storage.ts', import.meta.url))};
+    import { openStorage } from ${JSON.stringify(new URL('./open-storage.ts', import.meta.url))};
+    import { storageLocation } from ${JSON.stringify(new URL('./storage-location.ts', import.meta.url))};
     const isLoaded = () => Object.keys(createRequire(import.meta.url).cache).some((path) => path.includes('@aws-sdk'));
     const storage = openStorage(storageLocation('s3://bucket/p'));
     const before = isLoaded();

@@ -8,11 +8,11 @@ import type { CheckReport } from '../../src/client/check-repository.ts';
 import { CliRepository } from '../support/cli-repository.ts';
 import { fileScope } from '../support/file-scope.ts';
 import { noise } from '../support/memory-tree.ts';
-import { scratchFolder } from '../support/scratch.ts';
+import { memoryScratch } from '../support/scratch.ts';
 import { objectsOf } from '../support/storage-place.ts';
 import { thimble } from '../support/thimble.ts';
 
-const scratch = scratchFolder(fileScope());
+const scratch = memoryScratch(fileScope());
 const repository = await CliRepository.create(scratch);
 const source = join(scratch, 'source.txt');
 writeFileSync(source, noise(5000));

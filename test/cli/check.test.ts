@@ -9,13 +9,13 @@ import { publishRepository } from '../support/client-repository.ts';
 import { fileScope } from '../support/file-scope.ts';
 import { fixtureManifest, fixturePath, unpackFixture } from '../support/fixtures.ts';
 import { noise } from '../support/memory-tree.ts';
-import { scratchFolder } from '../support/scratch.ts';
+import { memoryScratch, scratchFolder } from '../support/scratch.ts';
 import { objectsOf } from '../support/storage-place.ts';
 import { startThimble, thimble, thimbleJson } from '../support/thimble.ts';
 import { dir, file, symlink } from '../support/trees.ts';
 
 const scope = fileScope();
-const scratch = scratchFolder(scope);
+const scratch = memoryScratch(scope);
 const published = await publishRepository(scope);
 await published.publish(
   dir({

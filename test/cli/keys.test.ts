@@ -25,7 +25,7 @@ import { makeWhitelist } from '../../src/publish/whitelist-writer.ts';
 import { assertFails } from '../support/cli-failures.ts';
 import { fileScope } from '../support/file-scope.ts';
 import { FQRN, KeyRepository } from '../support/key-repository.ts';
-import { scratchFolder } from '../support/scratch.ts';
+import { memoryScratch, scratchFolder } from '../support/scratch.ts';
 import { type Outcome, type RunOptions, thimble, thimbleJson } from '../support/thimble.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
@@ -34,11 +34,11 @@ const scope = fileScope();
 let made: KeyRepository;
 
 before(async () => {
-  made = await KeyRepository.create(scratchFolder(scope), {}, nodeClock.unixSeconds());
+  made = await KeyRepository.create(memoryScratch(scope), {}, nodeClock.unixSeconds());
   await made.publish('one');
 });
 
-const copyOf = (t: TestContext) => made.copy(scratchFolder(t));
+const copyOf = (t: TestContext) => made.copy(memoryScratch(t));
 
 function run(on: KeyRepository, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   return thimble(['--config', on.folder, ...args], options);

@@ -167,6 +167,19 @@ export function testSteeredCache(
     assert.equal(readAll(cache, cacheId(1)), 'content 1');
   });
 
+  test(`${name} drops the oldest until so much is left, and names what is`, async (t) => {
+    const cache = open(t, 1024 * 1024);
+    for (let n = 0; n < 4; n++) put(cache, cacheId(n), Buffer.alloc(100, n));
+    assert.deepEqual((await cache.ids('all')).toSorted(), [0, 1, 2, 3].map(cacheId).toSorted());
+    assert.deepEqual(await cache.ids('pinned'), []);
+    assert.equal(await cache.shrink(400), true);
+    assert.equal((await cache.ids('all')).length, 4);
+    assert.equal(await cache.shrink(250), true);
+    assert.equal((await cache.ids('all')).length, 2);
+    assert.ok(cache.status().usedBytes <= 250);
+    assert.ok(cache.cleanupsWithin(60) <= 1);
+  });
+
   test(`${name} forgets what is discarded, and takes other content under the id`, (t) => {
     const cache = open(t, 1024 * 1024);
     put(cache, ID_OF_DISCARDED, 'wrong');

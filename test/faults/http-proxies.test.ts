@@ -55,7 +55,7 @@ function serversFor(
   const client = new HttpClient(sockets, nodeClock);
   t.after(() => client.close());
   const sourceOf = (address: string) =>
-    new HttpSource(client, address, undefined, { proxyTimeoutMs: 2_000, directTimeoutMs: 2_000 });
+    new HttpSource(client, address, undefined, { proxyTimeoutMs: 10_000, directTimeoutMs: 10_000 });
   const ports = { clock: nodeClock, random: nodeRandom, resolver: nodeResolver, sourceOf };
   return new Servers(addresses.map(sourceOf), ports, { deadlineMs: 20_000, ...options });
 }

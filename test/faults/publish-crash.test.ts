@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { FolderTree } from '../../src/publish/folder-tree.ts';
-import { keyPaths } from '../../src/publish/keys.ts';
+import { keyPaths } from '../../src/publish/key-paths.ts';
 import { describeTree, readRepository } from '../support/described-tree.ts';
 import { noise } from '../support/memory-tree.ts';
 import { FQRN } from '../support/publisher-repository.ts';

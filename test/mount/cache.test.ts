@@ -10,7 +10,7 @@ import type { CacheStatus } from '../../src/client/cache.ts';
 import type { CompletionStatus } from '../../src/client/complete.ts';
 import { CliRepository } from '../support/cli-repository.ts';
 import { needs } from '../support/needs.ts';
-import { scratchFolder } from '../support/scratch.ts';
+import { memoryScratch } from '../support/scratch.ts';
 import { thimble } from '../support/thimble.ts';
 import { dir, file, makeTree } from '../support/trees.ts';
 
@@ -18,7 +18,7 @@ const NAMES = Array.from({ length: 40 }, (_, n) => `file-${n}`);
 const contentOf = (name: string) => `content of ${name}, `.repeat(400);
 
 async function setUp(t: TestContext) {
-  const scratch = scratchFolder(t);
+  const scratch = memoryScratch(t);
   const repository = await CliRepository.create(scratch);
   const tree = join(scratch, 'tree');
   const files = Object.fromEntries(NAMES.map((name) => [name, file(contentOf(name))]));
@@ -70,7 +70,7 @@ test(
     assert.match(folder!, /^\/(dev\/shm|run)\//);
     assert.ok(limitBytes <= 100 * 1024 ** 2 && usedBytes > 400_000);
     await repository.unmount(mountpoint);
-    for (let look = 0; look < 100 && existsIn(folder!); look++)
+    for (let look = 0; look < 1_000 && existsIn(folder!); look++)
       await new Promise((next) => setTimeout(next, 20));
     assert.equal(existsIn(folder!), false, 'nothing of it stays');
   },

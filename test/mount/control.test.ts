@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import type { MountReport } from '../../src/mount/status-mounts.ts';
 import { CliRepository } from '../support/cli-repository.ts';
+import { SLACK_MS } from '../support/fault-client.ts';
 import { needs } from '../support/needs.ts';
-import { scratchFolder } from '../support/scratch.ts';
+import { memoryScratch, scratchFolder } from '../support/scratch.ts';
 import { thimble, thimbleJson } from '../support/thimble.ts';
 import { dir, file, makeTree, symlink } from '../support/trees.ts';
 
@@ -27,7 +28,7 @@ const CONTENT = dir({
 
 /** A repository on a server, mounted from there. */
 async function scene(t: TestContext, options: readonly string[] = []): Promise<Scene> {
-  const scratch = scratchFolder(t);
+  const scratch = memoryScratch(t);
   const [source, mountpoint] = [join(scratch, 'source'), join(scratch, 'mount')];
   mkdirSync(mountpoint);
   makeTree(source, CONTENT);
@@ -123,6 +124,15 @@ describe('watching a mount', needs('fuse'), () => {
     assert.match(xattr(join(mountpoint, 'bin/tool'), 'user.hash'), hash);
     assert.equal(xattr(join(mountpoint, 'bin/tool'), 'user.chunks'), '1');
     assert.equal(xattr(join(mountpoint, 'link'), 'xfsroot.rawlink'), 'bin/$(ARCH)');
+    assert.equal(xattr(join(mountpoint, 'bin/other'), 'user.lhash'), 'Not in cache');
+    readFileSync(join(mountpoint, 'bin/other'));
+    const other = join(mountpoint, 'bin/other');
+    assert.equal(xattr(other, 'user.lhash'), xattr(other, 'user.hash'));
+    assert.equal(xattr(mountpoint, 'user.timeout'), '5');
+    assert.equal(xattr(mountpoint, 'user.timeout_direct'), '10');
+    assert.equal(xattr(mountpoint, 'user.ncleanup24'), '0');
+    assert.match(xattr(mountpoint, 'user.repo_metainfo'), /^\{\n {2}"administrator": ""/);
+    assert.throws(() => xattr(mountpoint, 'user.authz'), /No such attribute/);
     const list = (path: string) => spawnSync('getfattr', ['-d', path], { encoding: 'utf8' }).stdout;
     assert.match(list(mountpoint), /user\.pubkeys/);
     assert.equal(list(join(mountpoint, 'bin')), '');
@@ -152,7 +162,7 @@ describe('mounts in trouble', needs('fuse'), () => {
     const startedMs = performance.now();
     const hung = await report();
     // The command itself takes a while to start on a busy machine.
-    assert.ok(performance.now() - startedMs < 4000, 'it must not wait for the mount');
+    assert.ok(performance.now() - startedMs < 2_000 + SLACK_MS, 'it must not wait for the mount');
     assert.equal(hung.state, 'hung');
     assert.equal(hung.processState, 'T');
     assert.equal(hung.problem, `its process ${pid} is stopped`);
@@ -218,7 +228,7 @@ describe('steering a mount', needs('fuse'), () => {
     await thimble(['network', 'offline', mountpoint]);
     assert.equal((await report()).status!.isOffline, true);
     assert.equal(readFileSync(join(mountpoint, 'bin/tool'), 'utf8'), '#!/bin/sh\n');
-    assert.throws(() => readFileSync(join(mountpoint, 'bin/other')), { code: 'EIO' });
+    assert.throws(() => readFileSync(join(mountpoint, 'bin/other')), { code: 'ENETUNREACH' });
     assert.match((await thimble(['doctor', mountpoint])).stdout, /! .* was told to ask no servers/);
     await thimble(['network', 'online', mountpoint]);
     assert.equal(readFileSync(join(mountpoint, 'bin/other')).length, 50_000);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
-import { keyPaths } from '../../src/publish/keys.ts';
+import { keyPaths } from '../../src/publish/key-paths.ts';
 import { noise } from './memory-tree.ts';
 import { FQRN } from './publisher-repository.ts';
 import { memoryScratch } from './scratch.ts';

@@ -37,7 +37,7 @@ import {
 } from '../../src/publish/repository-settings.ts';
 import { writeWhitelist } from '../../src/publish/whitelist-writer.ts';
 import { FolderStorage } from '../../src/storage/folder-storage.ts';
-import { scratchFolder } from './scratch.ts';
+import { memoryScratch } from './scratch.ts';
 import { type Literal, makeTree } from './trees.ts';
 
 const PORTS = {
@@ -66,7 +66,7 @@ export async function publishRepository(
   settings: Partial<RepositorySettings> = {},
   name = 'small.example.org',
 ): Promise<PublishedRepository> {
-  const folder = scratchFolder(t);
+  const folder = memoryScratch(t);
   const fqrn = parseFqrn(name);
   const storage = join(folder, fqrn);
   const whole = { ...defaultSettings(fqrn, storage), ...settings };

@@ -52,5 +52,7 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function isConnected(socket: Socket): Promise<boolean> {
   await Promise.race([once(socket, 'connect'), sleep(HANDSHAKE_MS)]);
+  // This process may have been the one that was late: what has happened meanwhile is told in the same turn.
+  await new Promise((resolve) => setImmediate(resolve));
   return !socket.connecting;
 }

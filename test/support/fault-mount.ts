@@ -82,7 +82,7 @@ export class FaultMount {
   ): Promise<void> {
     const where = ['mount', url, this.mountpoint, '--key', this.#key, '--cache', this.cache];
     const how = ['--deadline', String(deadlineSeconds), '--log', join(this.scratch, 'mount.log'), ...args];
-    const { content, error } = await this.#run([
+    const { content, error } = await this.run([
       ...prefix,
       process.execPath,
       MAIN,
@@ -96,20 +96,20 @@ export class FaultMount {
   }
 
   async unmount(): Promise<void> {
-    const { error } = await this.#run([process.execPath, MAIN, 'umount', this.mountpoint]);
+    const { error } = await this.run([process.execPath, MAIN, 'umount', this.mountpoint]);
     assert.equal(error, '');
   }
 
   /** What `thimble status DIR --json` says. */
   async status(): Promise<string> {
-    const { content, error } = await this.#run([process.execPath, MAIN, 'status', this.mountpoint, '--json']);
+    const { content, error } = await this.run([process.execPath, MAIN, 'status', this.mountpoint, '--json']);
     assert.equal(error, '');
     return content.toString();
   }
 
   /** Reads a file to its end. */
   read(path: string): Promise<Reading> {
-    return this.#run(['cat', join(this.mountpoint, path)]);
+    return this.run(['cat', join(this.mountpoint, path)]);
   }
 
   /** Reads until somebody kills it with SIGKILL; answers how long that took. */
@@ -139,7 +139,8 @@ export class FaultMount {
     return [...this.#pids, ...childrenOf(process.pid)].flatMap((pid) => threadsIn('D', pid));
   }
 
-  async #run([program = '', ...args]: readonly string[]): Promise<Reading> {
+  /** What a program prints, and what it complains of. */
+  async run([program = '', ...args]: readonly string[]): Promise<Reading> {
     const startedMs = performance.now();
     const child = spawn(program, args, {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,11 +1,12 @@
 /** A wrapper around a cache that fails as disks do. */
 
-import type {
-  CacheId,
-  CacheStatus,
-  CacheWriter,
-  PinnedObject,
-  SteeredCache,
+import {
+  type CacheId,
+  type CacheStatus,
+  type CacheWriter,
+  type PinnedObject,
+  putByWriter,
+  type SteeredCache,
 } from '../../src/client/cache.ts';
 import { ThimbleError } from '../../src/core/errors.ts';
 
@@ -46,6 +47,10 @@ export class FaultyCache implements SteeredCache {
     return this.#inner.has(id);
   }
 
+  put(id: CacheId, content: Uint8Array): void {
+    putByWriter(this, id, content);
+  }
+
   create(id: CacheId, sizeBytes: number): CacheWriter {
     fail(this.faults.creating);
     const writer = this.#inner.create(id, sizeBytes);
@@ -80,6 +85,22 @@ export class FaultyCache implements SteeredCache {
 
   evict(ids: Iterable<CacheId>): number {
     return this.#inner.evict(ids);
+  }
+
+  shrink(toBytes: number): Promise<boolean> {
+    return this.#inner.shrink(toBytes);
+  }
+
+  ids(which: 'all' | 'pinned'): Promise<readonly CacheId[]> {
+    return this.#inner.ids(which);
+  }
+
+  stateOf(id: CacheId): 'absent' | 'right' | 'damaged' {
+    return this.#inner.stateOf(id);
+  }
+
+  cleanupsWithin(seconds: number): number {
+    return this.#inner.cleanupsWithin(seconds);
   }
 
   status(): CacheStatus {

@@ -6,8 +6,7 @@ import { response } from './raw-server.ts';
 
 /**
  * How a reader without another server learns of it: nothing came (`NETWORK`), the server says there is nothing
- * (`NOT_FOUND`), what came is not what was asked for (`damaged`), or more came than anything can have (`endless`): that is
- * seen at once where the size is known, else at the deadline.
+ * (`NOT_FOUND`), what came is not what was asked for (`damaged`), or more came than what was asked for can have (`endless`).
  */
 export type Outcome = 'NETWORK' | 'NOT_FOUND' | 'damaged' | 'endless';
 
@@ -124,6 +123,10 @@ const NOTHING_COMES: Readonly<Record<string, Fault>> = {
 const LEFT_ALONE: Readonly<Record<string, Fault>> = {
   '429 Too Many Requests with Retry-After': status('429 Too Many Requests', ['Retry-After: 1']),
   '503 Service Unavailable with Retry-After': status('503 Service Unavailable', ['Retry-After: 1']),
+  '503 Service Unavailable with Retry-After as a date': status('503 Service Unavailable', [
+    'Date: Sun, 06 Nov 1994 08:49:36 GMT',
+    'Retry-After: Sun, 06 Nov 1994 08:49:37 GMT',
+  ]),
 };
 
 const ABSENT: Readonly<Record<string, Fault>> = {
@@ -140,6 +143,8 @@ const DAMAGED: Readonly<Record<string, Fault>> = {
   zeros: changed((body) => Buffer.alloc(body.length)),
   'bytes behind the end': changed((body) => Buffer.concat([body, Buffer.from('and more')])),
   'gzip-mangling proxy': changed((body) => gzipSync(body), ['Content-Encoding: gzip']),
+  'gzip-mangling proxy, in chunks': ({ socket, good }) =>
+    void socket.write(chunked(gzipSync(good.body), undefined, ['Content-Encoding: gzip'])),
   'gzip-mangling proxy that does not say so': changed((body) => gzipSync(body)),
   'captive portal with 200': changed(() => PORTAL, ['Content-Type: text/html']),
 };
@@ -161,8 +166,9 @@ const ENDLESS: Readonly<Record<string, Fault>> = {
     ),
 };
 
-function chunked(body: Buffer, sizeBytes = body.length): Buffer {
-  const head = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${sizeBytes.toString(16)}\r\n`;
+function chunked(body: Buffer, sizeBytes = body.length, headers: readonly string[] = []): Buffer {
+  const lines = ['HTTP/1.1 200 OK', 'Transfer-Encoding: chunked', ...headers];
+  const head = `${lines.join('\r\n')}\r\n\r\n${sizeBytes.toString(16)}\r\n`;
   return Buffer.concat([Buffer.from(head), body, Buffer.from('\r\n0\r\n\r\n')]);
 }
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ContentHash } from '../../src/core/content-hash.ts';
 import { parseFqrn } from '../../src/core/fqrn.ts';
-import { publicKeyFiles } from '../../src/publish/keys.ts';
+import { publicKeyFiles } from '../../src/publish/key-paths.ts';
 import { assertSound, neededObjects } from './garbage.ts';
 import { noise } from './memory-tree.ts';
 import { randomNumbers } from './random-numbers.ts';

@@ -4,10 +4,12 @@
  */
 
 import { existsSync } from 'node:fs';
+import { release } from 'node:os';
 
 const NEEDS = {
   root: () => process.getuid?.() === 0,
-  fuse: () => process.getuid?.() === 0 && existsSync('/dev/fuse'),
+  fuse: hasFuse,
+  passthrough: () => hasFuse() && isLinux(6, 9),
   qemu: () => existsSync('/usr/bin/qemu-system-x86_64'),
   mmdebstrap: () => process.getuid?.() === 0 && existsSync('/usr/bin/mmdebstrap'),
   xorriso: () => existsSync('/usr/bin/xorriso') && existsSync('/usr/bin/grub-mkimage'),
@@ -27,6 +29,15 @@ const NEEDS = {
       existsSync(`/usr/bin/${name}`),
     ),
 } as const satisfies Record<string, () => boolean>;
+
+function hasFuse(): boolean {
+  return process.getuid?.() === 0 && existsSync('/dev/fuse');
+}
+
+function isLinux(major: number, minor: number): boolean {
+  const [has = 0, hasMinor = 0] = release().split('.').map(Number);
+  return has > major || (has === major && hasMinor >= minor);
+}
 
 export type NeedName = keyof typeof NEEDS;
 

@@ -27,6 +27,14 @@ export interface RawServerOptions {
 }
 
 const HOST = '127.0.0.1';
+/**
+ * Tests stop servers and start them again where they were, and count on dead ports. So these are below those that the kernel gives
+ * to whoever asks for any, in a range for each process, and none comes again soon.
+ */
+const FIRST_PORT = 10_000;
+const PORT_RANGES = 50;
+const PORTS_IN_RANGE = 400;
+let portsGiven = 0;
 
 export async function startRawServer(
   t: Pick<TestContext, 'after'>,
@@ -55,7 +63,7 @@ export async function startRawServer(
     });
   };
   const server = tls === undefined ? createServer(accept) : createTlsServer(tls, accept);
-  await listen(server, port, host);
+  await (port === 0 ? listenAnywhere(server, host) : listen(server, port, host));
   const stop = async () => {
     for (const socket of sockets) socket.destroy();
     await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -77,7 +85,18 @@ export async function startRawServer(
   };
 }
 
-function listen(server: Server, port: number, host = HOST): Promise<void> {
+async function listenAnywhere(server: Server, host: string): Promise<void> {
+  for (;;) {
+    const port = FIRST_PORT + (process.pid % PORT_RANGES) * PORTS_IN_RANGE + (portsGiven++ % PORTS_IN_RANGE);
+    try {
+      return await listen(server, port, host);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    }
+  }
+}
+
+function listen(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);
@@ -87,7 +106,7 @@ function listen(server: Server, port: number, host = HOST): Promise<void> {
 /** A port that nothing listens on: it was free a moment ago. */
 export async function freePort(): Promise<number> {
   const server = createServer();
-  await listen(server, 0);
+  await listenAnywhere(server, HOST);
   const address = server.address();
   await new Promise<void>((resolve) => server.close(() => resolve()));
   if (address === null || typeof address === 'string') throw new Error('The server has no port');

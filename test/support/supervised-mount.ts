@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { STATE_FILES, stateFolderOf } from '../../src/mount/state-folder.ts';
 import { CliRepository } from './cli-repository.ts';
-import { mountsBelow, scratchFolder } from './scratch.ts';
+import { memoryScratch, mountsBelow } from './scratch.ts';
 
 const READER = fileURLToPath(new URL('./parallel-reader.ts', import.meta.url));
 const LOOK_MS = 5;
@@ -37,7 +37,7 @@ export class SupervisedMount {
 
   /** Publishes `files` files; folders 3 and 5 are catalogs of their own. Nothing is mounted yet. */
   static async create(t: TestContext, files: number): Promise<SupervisedMount> {
-    const scratch = scratchFolder(t);
+    const scratch = memoryScratch(t);
     const repository = await CliRepository.create(scratch);
     const scene = new SupervisedMount(scratch, repository, files);
     const source = join(scratch, 'source');

@@ -10,8 +10,9 @@ import {
   type GarbageTarget,
   isReplica,
 } from '../../storage/garbage-collection.ts';
-import { openStorage, storageLocation } from '../../storage/open-storage.ts';
+import { openStorage } from '../../storage/open-storage.ts';
 import type { StorageLocation } from '../../storage/storage.ts';
+import { storageLocation } from '../../storage/storage-location.ts';
 import type { SweepCounts } from '../../storage/sweep.ts';
 import { publisherPorts } from '../publisher-ports.ts';
 import { replicaLock } from '../replica-lock.ts';

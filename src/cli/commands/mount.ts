@@ -158,6 +158,7 @@ function mountSettings(client: ClientSettings, folder: string, log: ProcessLog):
     selection: client.selection,
     updates: client.updates,
     profile: client.profile,
+    passthroughBytes: client.mount.passthroughBytes,
     xattrsListed: XATTRS_LISTED[client.mount.magicXattrs],
     access: {
       cacheFolder: client.cache.folder,
@@ -182,6 +183,8 @@ function mountSettings(client: ClientSettings, folder: string, log: ProcessLog):
     },
     log,
     logFile: process.env[LOG_FILE_VARIABLE],
+    effective: client.effective,
+    talkSocket: client.mount.talkSocket,
   };
 }
 

@@ -19,8 +19,9 @@ import {
   Replicator,
 } from '../../replicate/replicator.ts';
 import { takeLock } from '../../storage/lock.ts';
-import { openStorage, storageLocation } from '../../storage/open-storage.ts';
+import { openStorage } from '../../storage/open-storage.ts';
 import type { StorageLocation } from '../../storage/storage.ts';
+import { storageLocation } from '../../storage/storage-location.ts';
 import { resolveAddress } from '../client-settings.ts';
 import { addAddressOptions } from '../reader-options.ts';
 import { replicaLock } from '../replica-lock.ts';

@@ -7,7 +7,7 @@ import { MANIFEST_PATH } from '../../core/manifest.ts';
 import { GeoDatabase } from '../../server/geo-database.ts';
 import { RepositoryServer, type ServedRepository } from '../../server/repository-server.ts';
 import type { ServerMetadata } from '../../server/server-info.ts';
-import { readingAddress, storageLocation } from '../../storage/open-storage.ts';
+import { readingAddress, storageLocation } from '../../storage/storage-location.ts';
 import { parseCount, registry } from '../settings.ts';
 import { formatBytes, formatCount, type GlobalOptions, printResult } from '../terminal.ts';
 

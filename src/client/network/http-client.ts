@@ -9,7 +9,9 @@ import type { Bytes } from '../../core/bytes/byte-string.ts';
 import type { CancelSignal } from '../../core/cancellation.ts';
 import { ThimbleError } from '../../core/errors.ts';
 import type { Clock, Sockets, SocketTarget } from '../../core/ports.ts';
+import type { HeaderFields } from './http-head.ts';
 import { Host } from './http-host.ts';
+import type { Urgency } from './urgency.ts';
 
 export interface HttpOptions {
   readonly userAgent: string;
@@ -46,15 +48,15 @@ export interface HttpRequest {
   readonly deadlineMs: number;
   /** In place of both time-outs of the client. */
   readonly timeoutMs?: number | undefined;
-  /** Nobody waits for it: it uses a few connections of its own. */
+  /** Nobody waits for it, until `urgency` is raised: it uses a few connections of its own. */
   readonly background?: boolean | undefined;
+  readonly urgency?: Urgency | undefined;
   readonly signal?: CancelSignal | undefined;
 }
 
 export interface HttpResponse {
   readonly status: number;
-  /** Names in lower case. */
-  readonly headers: ReadonlyMap<string, string>;
+  readonly headers: HeaderFields;
   /** Length of the body, where the server says it; also of that which a HEAD request does not get. */
   readonly sizeBytes: number | undefined;
   /** The next piece of the body, `undefined` at its end. Throws NETWORK. */
@@ -62,6 +64,9 @@ export interface HttpResponse {
   /** Gives the connection back, or closes it if the body was not read to its end. */
   close(): void;
 }
+
+/** Who says nothing about it may be sent anything compressed, which some proxies do. */
+const AS_IT_IS = 'Accept-Encoding: identity\r\n';
 
 export class HttpClient {
   readonly #sockets: Sockets;
@@ -77,11 +82,17 @@ export class HttpClient {
 
   /** Sends a request and answers when the header is here. Throws NETWORK, CANCELLED. */
   async send(request: HttpRequest): Promise<HttpResponse> {
-    const { deadlineMs, timeoutMs, background = false, signal, method = 'GET' } = request;
+    const { deadlineMs, timeoutMs, background = false, urgency, signal, method = 'GET' } = request;
     const { connectTimeoutMs, stallTimeoutMs, lowSpeedBytesPerSecond } = this.#options;
     const host = this.#host(request.target);
     const text = this.#headerOf(method, request);
-    const wanted = { deadlineMs, connectTimeoutMs: timeoutMs ?? connectTimeoutMs, background, signal };
+    const wanted = {
+      deadlineMs,
+      connectTimeoutMs: timeoutMs ?? connectTimeoutMs,
+      background,
+      urgency,
+      signal,
+    };
     const patience = { deadlineMs, stallMs: timeoutMs ?? stallTimeoutMs, lowSpeedBytesPerSecond, signal };
     for (;;) {
       if (signal?.isCancelled) throw new ThimbleError('CANCELLED', 'Cannot send: the request was cancelled');
@@ -99,6 +110,16 @@ export class HttpClient {
     }
   }
 
+  /** The time of this machine, in seconds since 1970. */
+  unixSeconds(): number {
+    return this.#clock.unixSeconds();
+  }
+
+  /** Closes the idle connections to a server. */
+  dropIdle(target: SocketTarget): void {
+    this.#host(target).dropIdle();
+  }
+
   /** Closes idle connections, and those in use when they are given back. */
   close(): void {
     for (const host of this.#hosts.values()) host.close();
@@ -106,7 +127,7 @@ export class HttpClient {
 
   #headerOf(method: string, { resource, authority, headers }: HttpRequest): string {
     const { userAgent } = this.#options;
-    let text = `${method} ${resource} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: ${userAgent}\r\n`;
+    let text = `${method} ${resource} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: ${userAgent}\r\n${AS_IT_IS}`;
     for (const name in headers) text += `${name}: ${headers[name]}\r\n`;
     return `${text}\r\n`;
   }

@@ -5,26 +5,47 @@ import { type Details, ThimbleError } from '../../core/errors.ts';
 
 export interface Head {
   readonly status: number;
-  /** Names in lower case. */
-  readonly headers: ReadonlyMap<string, string>;
+  readonly headers: HeaderFields;
   /** The server is willing to take another request on this connection. */
   readonly persistent: boolean;
 }
 
+/** Looked up in the text of the header: of most responses three are asked for, of many that are there. */
+export class HeaderFields {
+  readonly #text: string;
+  readonly #lowerCase: string;
+
+  /** All lines, that of the status among them. */
+  constructor(text: string) {
+    this.#text = text;
+    this.#lowerCase = text.toLowerCase();
+  }
+
+  /** By its name in lower case; several of one name are joined by commas. */
+  get(name: string): string | undefined {
+    const key = `\r\n${name}:`;
+    let value: string | undefined;
+    for (let at = this.#lowerCase.indexOf(key); at >= 0; at = this.#lowerCase.indexOf(key, at + 2)) {
+      const end = this.#text.indexOf('\r\n', at + 2);
+      const part = this.#text.slice(at + key.length, end < 0 ? undefined : end).trim();
+      value = value === undefined ? part : `${value}, ${part}`;
+    }
+    return value;
+  }
+
+  has(name: string): boolean {
+    return this.#lowerCase.includes(`\r\n${name}:`);
+  }
+}
+
 /** Throws NETWORK. */
 export function parseHead(text: string): Head {
-  const [statusLine = '', ...lines] = text.split('\r\n');
-  const parts = /^HTTP\/1\.([01]) ([1-5][0-9][0-9])(?: |$)/.exec(statusLine);
-  if (parts === null) throw brokenResponse(`${JSON.stringify(statusLine.slice(0, 80))} is not HTTP/1.1`);
-  const headers = new Map<string, string>();
-  for (const line of lines) {
-    const colon = line.indexOf(':');
-    if (colon <= 0) continue;
-    const name = line.slice(0, colon).toLowerCase();
-    const value = line.slice(colon + 1).trim();
-    const before = headers.get(name);
-    headers.set(name, before === undefined ? value : `${before}, ${value}`);
+  const parts = /^HTTP\/1\.([01]) ([1-5][0-9][0-9])(?: |\r\n|$)/.exec(text);
+  if (parts === null) {
+    const [statusLine = ''] = text.split('\r\n', 1);
+    throw brokenResponse(`${JSON.stringify(statusLine.slice(0, 80))} is not HTTP/1.1`);
   }
+  const headers = new HeaderFields(text);
   const connection = headers.get('connection')?.toLowerCase() ?? '';
   const persistent = parts[1] === '1' ? !connection.includes('close') : connection.includes('keep-alive');
   return { status: Number(parts[2]), headers, persistent };

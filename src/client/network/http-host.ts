@@ -7,6 +7,7 @@ import { type CancelSignal, inTime } from '../../core/cancellation.ts';
 import { ThimbleError } from '../../core/errors.ts';
 import type { Clock, Sockets, SocketTarget } from '../../core/ports.ts';
 import { Channel } from './http-channel.ts';
+import type { Urgency } from './urgency.ts';
 
 export interface HostOptions {
   /** Connections to one host at a time; further requests wait for one to be free. */
@@ -42,6 +43,8 @@ export interface Wanted {
   readonly deadlineMs: number;
   readonly connectTimeoutMs: number;
   readonly background: boolean;
+  /** Raised, it is one of the foreground. */
+  readonly urgency: Urgency | undefined;
   readonly signal: CancelSignal | undefined;
 }
 
@@ -66,8 +69,9 @@ export class Host {
 
   /** A connection for one request. Throws NETWORK, CANCELLED. */
   async acquire(wanted: Wanted): Promise<Channel> {
-    const lane = wanted.background ? this.#background : this.#foreground;
     for (;;) {
+      const isAhead = wanted.background && wanted.urgency?.isRaised !== true;
+      const lane = isAhead ? this.#background : this.#foreground;
       if (!lane.isFull) {
         lane.busy++;
         const idle = this.#takeIdle();
@@ -150,16 +154,21 @@ export class Host {
     }
   }
 
-  #wait(lane: Lane, { deadlineMs, signal }: Wanted): Promise<Channel | undefined> {
+  /** Answers with no connection where a place for one is free, or the request has come into another lane. */
+  #wait(lane: Lane, { deadlineMs, urgency, signal }: Wanted): Promise<Channel | undefined> {
     return new Promise((resolve, reject) => {
       let forgetSignal: (() => void) | undefined;
       const end = () => {
         cancelTimer();
+        urgency?.onRaised(undefined);
         forgetSignal?.();
       };
-      const giveUp = (error: ThimbleError) => {
+      const leave = () => {
         end();
         lane.waiting.splice(lane.waiting.indexOf(waiter), 1);
+      };
+      const giveUp = (error: ThimbleError) => {
+        leave();
         reject(error);
       };
       const waiter: Waiter = {
@@ -169,6 +178,10 @@ export class Host {
         },
       };
       lane.waiting.push(waiter);
+      urgency?.onRaised(() => {
+        leave();
+        resolve(undefined);
+      });
       const { host } = this.#target;
       const cancelTimer = this.#clock.after(deadlineMs - this.#clock.monotonicMs(), () =>
         giveUp(new ThimbleError('NETWORK', `Cannot connect to ${host}: all connections are busy`)),

@@ -25,6 +25,10 @@ export interface ProxyPorts {
   readonly resolver?: Resolver | undefined;
 }
 
+/** The next one of the group or of the next group; one of the next group; any one of the group, by chance. */
+export const OTHER_PROXIES = ['next', 'next-group', 'any'] as const;
+export type OtherProxy = (typeof OTHER_PROXIES)[number];
+
 export interface ProxyStatus {
   /** Counted from 1. */
   readonly group: number;
@@ -139,10 +143,16 @@ export class ProxyFailover {
     if (first.burned.size === 0) this.trialMs = Number.POSITIVE_INFINITY;
   }
 
-  /** Passes over the current member, as if it had failed. */
-  switch(): void {
-    const { current } = this.#groups[this.#index]!;
-    if (current !== undefined) this.burn(current);
+  /** Takes another member; those that are passed over count as failed. */
+  switch(to: OtherProxy = 'next'): void {
+    const group = this.#groups[this.#index]!;
+    if (to === 'any') {
+      group.current = undefined;
+      this.#choose(group);
+      return;
+    }
+    for (const member of to === 'next' ? [group.current] : group.members)
+      if (member !== undefined) this.burn(member);
   }
 
   /** The name of the member in use; of a ring, any one. */

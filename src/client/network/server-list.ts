@@ -34,6 +34,8 @@ export interface ServerEntry {
   failures: number;
   bytes: number;
   lastError: string | undefined;
+  /** What it took to answer when servers were last compared. */
+  probedMs: number | 'down' | undefined;
   /** The server wants to be left alone until then. */
   notBeforeMs: number;
 }
@@ -102,6 +104,7 @@ function entriesOf(sources: readonly Source[]): ServerEntry[] {
     failures: 0,
     bytes: 0,
     lastError: undefined,
+    probedMs: undefined,
     notBeforeMs: Number.NEGATIVE_INFINITY,
   }));
 }

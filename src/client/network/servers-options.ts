@@ -4,6 +4,7 @@ import type { CancelSignal } from '../../core/cancellation.ts';
 import type { Clock, Log, Random, Resolver } from '../../core/ports.ts';
 import { DEFAULT_NETWORK_SETTINGS, type NetworkSettings } from './network-settings.ts';
 import type { Source } from './source.ts';
+import type { Urgency } from './urgency.ts';
 
 export interface ServersOptions
   extends Pick<
@@ -49,12 +50,16 @@ export interface ServersPorts {
 export interface FetchOptions {
   /** Nobody waits for it: it gets a few connections of its own, and no others. */
   readonly background?: boolean;
+  /** When it is raised, somebody waits for a background request after all. */
+  readonly urgency?: Urgency | undefined;
   /** Past all caches on the way: what is asked for has just changed. */
   readonly noCache?: boolean;
   /** Ends it with CANCELLED. */
   readonly signal?: CancelSignal | undefined;
   /** In place of that of all requests; the request is over after this. */
   readonly deadlineMs?: number;
+  /** The request is over then at the latest, on the clock's `monotonicMs`: it is a part of something that has begun before. */
+  readonly untilMs?: number | undefined;
   /** In place of both numbers of rounds. */
   readonly rounds?: number;
 }

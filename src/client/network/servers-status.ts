@@ -11,6 +11,8 @@ export interface ServerStatus {
   readonly failures: number;
   readonly bytes: number;
   readonly lastError: string | undefined;
+  /** What it took to answer when servers were last put in order; missing if they were not. */
+  readonly probedMs?: number | 'down';
 }
 
 export interface ServersStatus {
@@ -35,6 +37,7 @@ export function statusOf(list: ServerList, proxies: ProxyFailover, traffic: Traf
       failures: entry.failures,
       bytes: entry.bytes,
       lastError: entry.lastError,
+      ...(entry.probedMs === undefined ? {} : { probedMs: entry.probedMs }),
     })),
     proxies: proxies.status(),
     counters: { ...traffic.counters },

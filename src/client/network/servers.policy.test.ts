@@ -431,3 +431,38 @@ test('round trips are requests that nobody could send earlier', async () => {
   await fetch();
   assert.equal(servers.counters.roundTrips, 2);
 });
+
+// ---- what a reader is told ----
+
+for (const [what, first, second, answered] of [
+  ['nobody answers', network({ phase: 'connect' }), network(), 'no'],
+  ['one is silent and one says that it is not here', network(), { code: 'NOT_FOUND' }, 'no'],
+  ['no name has an address', network({ phase: 'resolve' }), network({ phase: 'resolve' }), 'no'],
+  ['one is silent and one is out of order', network({ status: 503 }), network(), 'yes'],
+  ['one is out of order and one is silent', network(), network({ status: 503 }), 'yes'],
+] as const) {
+  test(`where ${what}, the failure says whether anybody has answered`, async () => {
+    const { fetch } = setUp(['s', 't'], (name) => (name === 's' ? first : second), { rounds: 2 });
+    await assert.rejects(fetch(), (error: ThimbleError) => {
+      assert.equal(error.code, 'NETWORK');
+      assert.equal(error.details['answered'], answered);
+      return true;
+    });
+  });
+}
+
+test('a body that breaks off is an answer', async () => {
+  const { servers } = setUp(['s'], () => undefined, { rounds: 1 });
+  const breaking = async () => {
+    throw new ThimbleError('NETWORK', 'Cannot receive');
+  };
+  await assert.rejects(servers.fetch(PATH, breaking), { details: { answered: 'yes' } });
+});
+
+test('one round of silence is forgotten where another was answered', async () => {
+  let asked = 0;
+  const { fetch } = setUp(['s'], () => network(asked++ === 0 ? { status: 500, blame: 'server' } : {}), {
+    rounds: 3,
+  });
+  await assert.rejects(fetch(), (error: ThimbleError) => error.details['answered'] === 'yes');
+});

@@ -4,15 +4,15 @@
  * of them again after a pause, and never beyond the deadline (docs/manual/network.md).
  */
 
-import { type CancelSignal, inTime, sleep } from '../../core/cancellation.ts';
+import { inTime, sleep } from '../../core/cancellation.ts';
 import { errorCodeOf, ThimbleError } from '../../core/errors.ts';
 import { MANIFEST_PATH } from '../../core/manifest.ts';
 import { type Clock, type Log, type Random, silentLog } from '../../core/ports.ts';
 import type { ByteRange } from '../../core/vfs.ts';
 import { readWhole } from '../objects.ts';
-import { cancelled, hasBroken, isOfProxy, isOfServer } from './failures.ts';
+import { cancelled, hasBroken, isOfProxy, isOfServer, moreTelling, outOfTime } from './failures.ts';
 import { askGeoOrder, MAX_GEO_ANSWER_BYTES } from './geo-order.ts';
-import { ProxyFailover } from './proxy-failover.ts';
+import { type OtherProxy, ProxyFailover } from './proxy-failover.ts';
 import { AUTO, withFallbackGroups } from './proxy-groups.ts';
 import { DIRECT_MEMBER, type ProxyMember } from './proxy-member.ts';
 import { type ServerEntry, ServerList } from './server-list.ts';
@@ -26,18 +26,7 @@ import {
 import { type ServersStatus, statusOf } from './servers-status.ts';
 import type { OpenOptions, Source, SourceFile } from './source.ts';
 import { type ServersCounters, Traffic } from './traffic.ts';
-
-/** One file that somebody wants. */
-interface Wish<T> {
-  readonly path: string;
-  readonly range: ByteRange | undefined;
-  readonly headOnly: boolean;
-  readonly background: boolean;
-  readonly noCache: boolean;
-  readonly signal: CancelSignal | undefined;
-  readonly deadlineMs: number;
-  readonly consume: (file: SourceFile) => Promise<T>;
-}
+import type { Consume, Wish } from './wish.ts';
 
 interface FailedRound {
   readonly failure: unknown;
@@ -97,6 +86,11 @@ export class Servers {
   /** Nobody is asked for anything as long as this is so. */
   isOffline = false;
 
+  /** When a request that begins now is over, on the clock's `monotonicMs`. */
+  untilMs(): number {
+    return this.#clock.monotonicMs() + this.#options.deadlineMs;
+  }
+
   /** The server in use. */
   get current(): string {
     return this.#list.current.source.name;
@@ -109,7 +103,7 @@ export class Servers {
    */
   async fetch<T>(
     path: string,
-    consume: (file: SourceFile) => Promise<T>,
+    consume: Consume<T>,
     range?: ByteRange | undefined,
     options: FetchOptions = NO_OPTIONS,
   ): Promise<T> {
@@ -128,7 +122,7 @@ export class Servers {
    */
   async fetchFromEach<T>(
     path: string,
-    consume: (file: SourceFile) => Promise<T>,
+    consume: Consume<T>,
     options: FetchOptions = NO_OPTIONS,
   ): Promise<ServerAnswer<T>[]> {
     await this.#start().catch(() => {});
@@ -169,9 +163,9 @@ export class Servers {
     this.#list.switchTo(entry);
   }
 
-  /** Uses the next proxy of the group, or of the next group. */
-  switchProxy(): void {
-    this.#proxies.switch();
+  /** Uses another proxy. */
+  switchProxy(to: OtherProxy = 'next'): void {
+    this.#proxies.switch(to);
   }
 
   /** Other servers from now on. Throws USAGE. */
@@ -188,15 +182,15 @@ export class Servers {
 
   /** Puts the servers in the order of the time that they take for the manifest. Those that do not answer come last. */
   async probeOrder(): Promise<void> {
-    const timed: { entry: ServerEntry; ms: number }[] = [];
     for (const entry of this.#list.entries) {
       // The first time opens the connection.
       await this.#isAlive(entry, MANIFEST_PATH);
       const startedMs = this.#clock.monotonicMs();
       const isAlive = await this.#isAlive(entry, MANIFEST_PATH);
-      timed.push({ entry, ms: isAlive ? this.#clock.monotonicMs() - startedMs : Number.MAX_VALUE });
+      entry.probedMs = isAlive ? this.#clock.monotonicMs() - startedMs : 'down';
     }
-    this.#list.reorder(timed.sort((a, b) => a.ms - b.ms).map(({ entry }) => entry));
+    const msOf = ({ probedMs }: ServerEntry) => (typeof probedMs === 'number' ? probedMs : Number.MAX_VALUE);
+    this.#list.reorder([...this.#list.entries].sort((a, b) => msOf(a) - msOf(b)));
   }
 
   status(): ServersStatus {
@@ -205,15 +199,18 @@ export class Servers {
 
   // ---- one request ----
 
-  #wish<T>(path: string, options: FetchOptions, consume: (file: SourceFile) => Promise<T>): Wish<T> {
+  #wish<T>(path: string, options: FetchOptions, consume: Consume<T>): Wish<T> {
+    const deadlineMs = this.#clock.monotonicMs() + (options.deadlineMs ?? this.#options.deadlineMs);
+    const { untilMs } = options;
     return {
       path,
       range: undefined,
       headOnly: false,
       background: options.background ?? false,
+      urgency: options.urgency,
       noCache: options.noCache ?? false,
       signal: options.signal,
-      deadlineMs: this.#clock.monotonicMs() + (options.deadlineMs ?? this.#options.deadlineMs),
+      deadlineMs: untilMs === undefined ? deadlineMs : Math.min(deadlineMs, untilMs),
       consume,
     };
   }
@@ -222,8 +219,11 @@ export class Servers {
     if (this.isOffline) {
       throw new ThimbleError('NETWORK', `Cannot get ${wish.path}: this mount was told to ask no servers`, {
         hint: 'let it ask again with: thimble network online DIR',
+        details: { answered: 'no' },
       });
     }
+    // Nobody is to blame for what was asked too late.
+    if (this.#clock.monotonicMs() >= wish.deadlineMs) throw outOfTime(wish.path);
     if (this.#mustStart) await this.#limited(this.#start(), 'find a way to the servers', wish);
     this.#tryFormerWays(wish.path);
     let failure: unknown;
@@ -231,8 +231,7 @@ export class Servers {
       const startedMs = this.#clock.monotonicMs();
       const outcome = await this.#askAll(wish);
       if ('value' in outcome) return outcome.value;
-      // "Not here" of one server says less than the failure of another.
-      if (failure === undefined || errorCodeOf(outcome.failure) !== 'NOT_FOUND') failure = outcome.failure;
+      failure = moreTelling(failure, outcome.failure);
       if (outcome.wasAsked) round++;
       // Absent, damaged or untrusted everywhere: asking again would not help.
       if (!outcome.isTransient || round >= (rounds ?? this.#rounds)) throw failure;
@@ -270,7 +269,7 @@ export class Servers {
         if (!isOfServer(error)) throw error;
         if (code === 'NETWORK') isTransient = true;
         else this.#hasContact = true;
-        if (failure === undefined || code !== 'NOT_FOUND') failure = error;
+        failure = moreTelling(failure, error);
         this.#log.warn('fetch failed', { path: wish.path, server: entry.source.name, error: String(error) });
       }
       if (this.#clock.monotonicMs() >= wish.deadlineMs) break;
@@ -313,6 +312,7 @@ export class Servers {
           // A cache on the way may hold a damaged copy.
           const fields = { path: wish.path, server: source.name, error: String(error) };
           this.#log.warn('bad data, asking again without caches', fields);
+          source.forgetConnections?.();
           return this.#attempt(entry, source, wish, true);
         }
         if (retries >= this.#options.maxRetries || !hasBroken(error)) throw error;
@@ -322,14 +322,17 @@ export class Servers {
   }
 
   async #attempt<T>(entry: ServerEntry, source: Source, wish: Wish<T>, noCache: boolean): Promise<T> {
-    const { path, range, headOnly, background, signal, deadlineMs } = wish;
+    const { path, range, headOnly, background, urgency, signal, deadlineMs } = wish;
     if (signal?.isCancelled) throw cancelled(path);
     const startedMs = this.#traffic.began(entry, background);
+    // A folder of this machine is never out of reach.
+    let isAnswered = source.host === undefined;
     try {
-      const options: OpenOptions = { deadlineMs, noCache, range, headOnly, background, signal };
+      const options: OpenOptions = { deadlineMs, noCache, range, headOnly, background, urgency, signal };
       const file = await source.open(path, options);
+      isAnswered = true;
       try {
-        return await wish.consume(this.#traffic.counted(file, entry));
+        return await wish.consume(this.#traffic.counted(file, entry), deadlineMs);
       } finally {
         file.close();
       }
@@ -340,7 +343,7 @@ export class Servers {
       this.#leaveAlone(entry, error);
       throw new ThimbleError('NETWORK', `Cannot get ${path} from ${source.name}`, {
         hint: 'check that the server runs and that this machine can reach it',
-        details: error.details,
+        details: { ...error.details, answered: isAnswered || 'status' in error.details ? 'yes' : 'no' },
         cause: error,
       });
     } finally {

@@ -8,6 +8,8 @@ import type { ByteRange } from '../../core/vfs.ts';
 import type { HttpClient, HttpResponse } from './http-client.ts';
 import { type ProxyMember, proxyMember } from './proxy-member.ts';
 import { MAX_REDIRECTS, REDIRECT_STATUSES, type Resource, resolveRedirect } from './redirect.ts';
+import { retryAfterSeconds } from './retry-after.ts';
+import type { Urgency } from './urgency.ts';
 import { type HttpUrl, parseHttpUrl } from './url.ts';
 
 export interface SourceFile {
@@ -26,8 +28,9 @@ export interface OpenOptions {
   readonly range?: ByteRange | undefined;
   /** Only whether it is there, and its size: the file cannot be read. */
   readonly headOnly?: boolean;
-  /** Nobody waits for it. */
+  /** Nobody waits for it, until `urgency` is raised. */
   readonly background?: boolean | undefined;
+  readonly urgency?: Urgency | undefined;
   readonly signal?: CancelSignal | undefined;
 }
 
@@ -42,6 +45,8 @@ export interface Source {
    * connection that broke, and `details.retryAfterSeconds` where the server wants to be left alone.
    */
   open(path: string, options: OpenOptions): Promise<SourceFile>;
+  /** What came was not what was asked for: on connections that are open, more answers may be to other requests. */
+  forgetConnections?(): void;
   /** The same server by way of a proxy. A source without this never needs one. */
   through?(proxy: ProxyMember): Source;
 }
@@ -87,6 +92,10 @@ export class HttpSource implements Source {
 
   through(proxy: ProxyMember): Source {
     return new HttpSource(this.#client, this.#server.text, proxy, this.#options);
+  }
+
+  forgetConnections(): void {
+    this.#client.dropIdle(this.#target);
   }
 
   async open(path: string, options: OpenOptions): Promise<SourceFile> {
@@ -160,7 +169,7 @@ export class HttpSource implements Source {
     target: SocketTarget,
     authority: string,
     resource: string,
-    { range, noCache, deadlineMs, background, signal }: OpenOptions,
+    { range, noCache, deadlineMs, background, urgency, signal }: OpenOptions,
   ): Promise<HttpResponse> {
     const authorization = target.via === undefined ? this.#proxy?.authorization : undefined;
     return this.#client.send({
@@ -176,6 +185,7 @@ export class HttpSource implements Source {
       deadlineMs,
       timeoutMs: this.#timeoutMs,
       background,
+      urgency,
       signal,
     });
   }
@@ -193,7 +203,8 @@ export class HttpSource implements Source {
     const { status, headers } = response;
     const blame = this.#isOfProxy(response) ? 'proxy' : 'server';
     const isAbsent = blame === 'server' && (status === 404 || status === 410);
-    const wait = status === 429 || status === 503 ? retryAfterSeconds(headers) : undefined;
+    const wait =
+      status === 429 || status === 503 ? retryAfterSeconds(headers, this.#client.unixSeconds()) : undefined;
     throw new ThimbleError(
       // Anything but a clear "it is not here" may pass: a busy server, a proxy without a route.
       isAbsent ? 'NOT_FOUND' : 'NETWORK',
@@ -223,12 +234,6 @@ function isPart({ status, headers }: HttpResponse, { offset, length }: ByteRange
 
 /** Below 500, what a server says itself even behind a proxy; 403 or 407 may be the proxy's opinion of us. */
 const OF_SERVER: ReadonlySet<number> = new Set([200, 206, 400, 404, 410, 416, 429]);
-
-/** Dates are not understood: servers that want to be left alone give seconds. */
-function retryAfterSeconds(headers: ReadonlyMap<string, string>): number | undefined {
-  const text = headers.get('retry-after') ?? '';
-  return /^[0-9]{1,9}$/.test(text) ? Number(text) : undefined;
-}
 
 /** Method Not Allowed, Not Implemented. */
 const HEAD_REFUSED: ReadonlySet<number> = new Set([405, 501]);

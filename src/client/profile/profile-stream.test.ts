@@ -8,7 +8,7 @@ import { type PackedObject, placeObjects } from '../../core/profile-table.ts';
 import type { ByteRange } from '../../core/vfs.ts';
 import { nodeHashing } from '../../node/hashing.ts';
 import { nodeInflating } from '../../node/inflating.ts';
-import type { SourceFile } from '../network/source.ts';
+import type { Consume } from '../network/wish.ts';
 import { ProfileStream, type ProfileStreamOptions, planStretches } from './profile-stream.ts';
 
 const KIB = 1024;
@@ -32,13 +32,13 @@ class PackServer {
   /** Called before each piece; may throw. */
   onPiece: (sentBytes: number) => void = () => {};
 
-  async fetch<T>(path: string, consume: (file: SourceFile) => Promise<T>, range?: ByteRange): Promise<T> {
+  async fetch<T>(path: string, consume: Consume<T>, range?: ByteRange): Promise<T> {
     this.asked.push(range);
     const whole = this.files.get(path);
     if (whole === undefined) throw new ThimbleError('NOT_FOUND', 'no such pack');
     const bytes = range === undefined ? whole : whole.subarray(range.offset, range.offset + range.length);
     let at = 0;
-    return consume({
+    const file = {
       sizeBytes: bytes.length,
       next: async () => {
         this.onPiece(at);
@@ -47,7 +47,8 @@ class PackServer {
         return bytes.subarray(at - this.pieceBytes, at);
       },
       close: () => {},
-    });
+    };
+    return consume(file, Number.POSITIVE_INFINITY);
   }
 }
 

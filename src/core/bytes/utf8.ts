@@ -1,6 +1,6 @@
 /** UTF-8 without `TextEncoder`, which small engines do not have. */
 
-import type { ByteString, Bytes } from './byte-string.ts';
+import { type ByteString, type Bytes, bytesOf } from './byte-string.ts';
 
 /** Encodes text as UTF-8 bytes kept in a byte string. A lone surrogate becomes U+FFFD. */
 export function utf8(text: string): ByteString {
@@ -17,9 +17,12 @@ export function utf8(text: string): ByteString {
 }
 
 export function encodeUtf8(text: string): Bytes {
-  const encoded = utf8(text);
-  const bytes = new Uint8Array(encoded.length);
-  for (let i = 0; i < encoded.length; i++) bytes[i] = encoded.charCodeAt(i);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return bytesOf(utf8(text));
+    bytes[i] = code;
+  }
   return bytes;
 }
 

@@ -11,6 +11,7 @@ import type { IndexCursor, TableCursor } from '../sqlite/btree.ts';
 import { readTextPairs, SqliteDatabase } from '../sqlite/database.ts';
 import type { PageCache, PageFile } from '../sqlite/pages.ts';
 import type { SqliteRecord } from '../sqlite/record.ts';
+import type { AwakeReaders, RestingReader } from './awake-readers.ts';
 import { type CatalogCounters, COUNTER_NAMES, type CounterName, zeroCounters } from './counters.ts';
 import { type Compression, compressionOfFlags, hashAlgorithmOfFlags } from './flags.ts';
 import { decodeXattrs, type Xattrs } from './xattrs.ts';
@@ -31,6 +32,16 @@ export interface Chunk {
 
 /** No catalog that a machine could use is larger; guards inflating. */
 export const MAX_CATALOG_BYTES = 2 ** 31;
+/** What a catalog may have beyond twice the size that it is said to have. */
+const SIZE_SLACK_BYTES = 1024 * 1024;
+
+/**
+ * Up to which size a catalog is taken that is said to have `sizeBytes`; 0: nobody knows. What is said is a hint, which may be
+ * wrong by a little; nobody has to be waited for who sends without end.
+ */
+export function catalogLimit(sizeBytes = 0): number {
+  return sizeBytes === 0 ? MAX_CATALOG_BYTES : Math.min(2 * sizeBytes + SIZE_SLACK_BYTES, MAX_CATALOG_BYTES);
+}
 
 const REQUIRED_COLUMNS = [
   'md5path_1',
@@ -46,57 +57,100 @@ const REQUIRED_COLUMNS = [
   'symlink',
 ] as const;
 
-export class CatalogReader {
-  readonly #rows: TableCursor;
-  readonly #byPath: IndexCursor;
-  readonly #byParent: IndexCursor;
+/** What it takes to walk a catalog. */
+interface Cursors {
+  readonly rows: TableCursor;
+  readonly byPath: IndexCursor;
+  readonly byParent: IndexCursor;
+  readonly row: CatalogRow;
+}
+
+/** Where a reader comes from, if not from memory; and with whom it shares the memory that readers take. */
+export interface ReaderOrigin {
+  readonly file?: PageFile;
+  readonly awake?: AwakeReaders | undefined;
+}
+
+export class CatalogReader implements RestingReader {
   readonly #columns: ReadonlyMap<string, number>;
   readonly #database: SqliteDatabase;
+  readonly #origin: ReaderOrigin;
   readonly #schema: Schema;
-  readonly row: CatalogRow;
-  readonly properties: ReadonlyMap<ByteString, ByteString>;
+  #made: Cursors | undefined;
+  usedAt = 0;
   /** Absolute path of this catalog's root; empty for a root catalog. */
   readonly rootPrefix: ByteString;
   readonly nested: readonly NestedReference[];
   readonly bindMountpoints: readonly NestedReference[];
 
   /** Opens an inflated catalog. Throws FORMAT, UNSUPPORTED. */
-  constructor(database: SqliteDatabase) {
+  constructor(database: SqliteDatabase, origin: ReaderOrigin = {}) {
     this.#database = database;
-    this.properties = readTextPairs(database, 'properties');
-    this.#schema = checkSchema(this.properties);
+    this.#origin = origin;
+    const { properties } = this;
+    this.#schema = checkSchema(properties);
     this.#columns = database.columns('catalog');
     for (const name of [...REQUIRED_COLUMNS, ...(this.#schema.isLegacy ? [] : ['hardlinks'])]) {
       if (!this.#columns.has(name)) {
         throw new ThimbleError('FORMAT', `Cannot open catalog: table catalog has no column ${name}`);
       }
     }
-    this.#rows = database.table('catalog');
-    this.#byPath = database.index('sqlite_autoindex_catalog_1');
-    this.#byParent = database.index('idx_catalog_parent');
-    this.row = new CatalogRow(this.#rows, this.#columns, this.#schema.revision);
-    this.rootPrefix = this.properties.get('root_prefix' as ByteString) ?? ('' as ByteString);
+    this.#cursors();
+    this.rootPrefix = properties.get('root_prefix' as ByteString) ?? ('' as ByteString);
     this.nested = readReferences(database, 'nested_catalogs');
     this.bindMountpoints = readReferences(database, 'bind_mountpoints');
   }
 
-  static open(file: Bytes): CatalogReader {
-    return new CatalogReader(SqliteDatabase.open(file));
+  /** Throws FORMAT, UNSUPPORTED. */
+  static open(file: Bytes, awake?: AwakeReaders): CatalogReader {
+    return new CatalogReader(SqliteDatabase.open(file), { awake });
   }
 
   /** Opens a catalog whose pages are read when they are needed. Throws as `SqliteDatabase.openFile` does, later too. */
-  static openFile(file: PageFile, cache: PageCache): CatalogReader {
-    return new CatalogReader(SqliteDatabase.openFile(file, cache));
+  static openFile(file: PageFile, cache: PageCache, awake?: AwakeReaders): CatalogReader {
+    return new CatalogReader(SqliteDatabase.openFile(file, cache), { file, awake });
+  }
+
+  /** The entry that was found last. */
+  get row(): CatalogRow {
+    return this.#cursors().row;
+  }
+
+  /** Read anew each time. */
+  get properties(): ReadonlyMap<ByteString, ByteString> {
+    return readTextPairs(this.#database, 'properties');
+  }
+
+  /** Until it is used again. */
+  rest(): void {
+    this.#made = undefined;
+    this.#origin.file?.rest?.();
+  }
+
+  #cursors(): Cursors {
+    const { awake } = this.#origin;
+    if (awake !== undefined) this.usedAt = awake.tick();
+    if (this.#made !== undefined) return this.#made;
+    const rows = this.#database.table('catalog');
+    this.#made = {
+      rows,
+      byPath: this.#database.index('sqlite_autoindex_catalog_1'),
+      byParent: this.#database.index('idx_catalog_parent'),
+      row: new CatalogRow(rows, this.#columns, this.#schema.revision),
+    };
+    awake?.add(this);
+    return this.#made;
   }
 
   /** Points `row` at the entry with this path key; false if there is none. */
   find(key: PathKey): boolean {
-    return this.#byPath.seek(key) && this.seek(this.#byPath.rowid);
+    const { byPath, rows } = this.#cursors();
+    return byPath.seek(key) && rows.seek(byPath.rowid);
   }
 
   /** Points `row` at a row id; false if there is none. */
   seek(rowid: number): boolean {
-    return this.#rows.seek(rowid);
+    return this.#cursors().rows.seek(rowid);
   }
 
   /**
@@ -104,18 +158,18 @@ export class CatalogReader {
    * `row` shows the entry during each call.
    */
   children(directory: PathKey, afterRowid: number, visit: (row: CatalogRow) => boolean): void {
-    const index = this.#byParent;
+    const { byParent: index, rows, row } = this.#cursors();
     let last = afterRowid;
     while (index.seek(directory, last)) {
-      if (!this.seek(index.rowid)) {
+      if (!rows.seek(index.rowid)) {
         throw new ThimbleError('FORMAT', 'Cannot list directory: its index names a row that does not exist');
       }
       // Siblings stand together in most catalogs: as long as they do, the rows themselves say where to go on.
       do {
-        last = this.#rows.rowid;
-        if (!visit(this.row)) return;
+        last = rows.rowid;
+        if (!visit(row)) return;
         // Row ids ascend, except in a damaged file, where going back would never end.
-      } while (this.#rows.stepWithinPage() && this.#rows.rowid > last && this.row.hasParent(directory));
+      } while (rows.stepWithinPage() && rows.rowid > last && row.hasParent(directory));
     }
   }
 
@@ -138,7 +192,15 @@ export class CatalogReader {
 
   /** Visits every entry, in row id order. */
   entries(visit: (row: CatalogRow) => void): void {
-    for (let more = this.#rows.first(); more; more = this.#rows.next()) visit(this.row);
+    const { rows, row } = this.#cursors();
+    for (let more = rows.first(); more; more = rows.next()) visit(row);
+  }
+
+  /** Visits the entries behind a row, in row id order, until `visit` returns false. */
+  entriesBehind(rowid: number, visit: (row: CatalogRow) => boolean): void {
+    const { rows, row } = this.#cursors();
+    if (!rows.seek(rowid)) return;
+    while (rows.next() && visit(row));
   }
 
   /**
@@ -199,15 +261,13 @@ export class CatalogReader {
 /** One directory entry of a catalog: a window on the current row. */
 export class CatalogRow {
   readonly #cursor: TableCursor;
-  readonly #column: Readonly<Record<keyof typeof COLUMN_OF, number>>;
+  readonly #column: Positions;
   readonly #hasXattrs: boolean;
   readonly #hasNanoseconds: boolean;
 
   constructor(cursor: TableCursor, columns: ReadonlyMap<string, number>, schemaRevision: number) {
     this.#cursor = cursor;
-    this.#column = Object.fromEntries(
-      Object.entries(COLUMN_OF).map(([field, name]) => [field, columns.get(name) ?? -1]),
-    ) as Record<keyof typeof COLUMN_OF, number>;
+    this.#column = positionsIn(columns);
     this.#hasXattrs = schemaRevision >= 2 && this.#column.xattr >= 0;
     this.#hasNanoseconds = schemaRevision >= 7 && this.#column.mtimens >= 0;
   }
@@ -364,6 +424,21 @@ const COLUMN_OF = {
   gid: 'gid',
   xattr: 'xattr',
 } as const;
+
+type Positions = Readonly<Record<keyof typeof COLUMN_OF, number>>;
+
+const POSITIONS = new WeakMap<ReadonlyMap<string, number>, Positions>();
+
+/** Tables of the same columns have the same map of them. */
+function positionsIn(columns: ReadonlyMap<string, number>): Positions {
+  const known = POSITIONS.get(columns);
+  if (known !== undefined) return known;
+  const positions = Object.fromEntries(
+    Object.entries(COLUMN_OF).map(([field, name]) => [field, columns.get(name) ?? -1]),
+  ) as Positions;
+  POSITIONS.set(columns, positions);
+  return positions;
+}
 
 function need(columns: ReadonlyMap<string, number>, table: string, name: string): number {
   const column = columns.get(name);

@@ -54,7 +54,8 @@ export class SqliteDatabase {
 
   /** Column positions by name. Throws FORMAT if there is no such table. */
   columns(table: string): ReadonlyMap<string, number> {
-    return parseColumnNames(this.#need('table', table).sql);
+    const { sql } = this.#need('table', table);
+    return remembered(COLUMNS, sql, () => parseColumnNames(sql));
   }
 
   table(name: string): TableCursor {
@@ -76,7 +77,7 @@ export class SqliteDatabase {
     return entry;
   }
 
-  #readSchema(): SchemaEntry[] {
+  #readSchema(): readonly SchemaEntry[] {
     const entries: SchemaEntry[] = [];
     const cursor = new TableCursor(this.#pages, this.#reservedBytes, 1);
     for (let more = cursor.first(); more; more = cursor.next()) {
@@ -91,8 +92,24 @@ export class SqliteDatabase {
         sql: row.text(4),
       });
     }
-    return entries;
+    return remembered(SCHEMAS, JSON.stringify(entries), () => entries);
   }
+}
+
+/** Files of one writer have the same schema: of what is made of it one is enough. */
+const SCHEMAS = new Map<string, readonly SchemaEntry[]>();
+const COLUMNS = new Map<string, ReadonlyMap<string, number>>();
+const MAX_REMEMBERED = 64;
+/** Longer than any that is worth it. */
+const MAX_REMEMBERED_LENGTH = 16 * 1024;
+
+function remembered<T>(known: Map<string, T>, key: string, make: () => T): T {
+  const former = known.get(key);
+  if (former !== undefined) return former;
+  const made = make();
+  if (known.size === MAX_REMEMBERED) known.clear();
+  if (key.length <= MAX_REMEMBERED_LENGTH) known.set(key, made);
+  return made;
 }
 
 /** Checks the file header. Throws FORMAT or UNSUPPORTED. */

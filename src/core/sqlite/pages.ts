@@ -37,6 +37,8 @@ export interface PageFile {
   readonly sizeBytes: number;
   /** Reads into `into` from `at` on; answers with how many bytes there were. Throws what the platform throws. */
   read(position: number, into: Bytes, at: number, length: number): number;
+  /** Nobody is going to read for a while. */
+  rest?(): void;
 }
 
 const ABSENT = -1;

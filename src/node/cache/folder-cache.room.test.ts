@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, wr
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { cacheId, put, readAll } from '../../../test/contract/cache-contract.ts';
-import { scratchFolder } from '../../../test/support/scratch.ts';
+import { memoryScratch, scratchFolder } from '../../../test/support/scratch.ts';
 import { type CacheId, cacheIdOf } from '../../client/cache.ts';
 import type { ContentHash } from '../../core/content-hash.ts';
 import { FolderCache } from './folder-cache.ts';
@@ -195,7 +195,7 @@ test('FolderCache refuses content when all that is there is pinned, however much
 });
 
 test('FolderCache drops the older of many, a slice at a time, and stays within its limit', (t) => {
-  const cache = openCache(t, scratchFolder(t), 60_000);
+  const cache = openCache(t, memoryScratch(t), 60_000);
   for (let n = 0; n < 9_000; n++) {
     put(cache, spreadId(n), Buffer.alloc(10));
     assert.ok(cache.usedBytes <= 60_000);
@@ -211,3 +211,33 @@ test('FolderCache drops the older of many, a slice at a time, and stays within i
 function spreadId(n: number): CacheId {
   return cacheIdOf(createHash('sha1').update(String(n)).digest('hex') as ContentHash, 'zlib');
 }
+
+test('FolderCache shrinks to what is pinned, and says that it could not do more', async (t) => {
+  const cache = openCache(t, scratchFolder(t));
+  for (let n = 0; n < 5; n++) put(cache, cacheId(n), Buffer.alloc(100));
+  cache.pin([{ id: cacheId(1), sizeBytes: 100 }]);
+  assert.equal(await cache.shrink(0), false);
+  assert.deepEqual(await cache.ids('all'), [cacheId(1)]);
+  assert.deepEqual(await cache.ids('pinned'), [cacheId(1)]);
+  assert.equal(cache.cleanupsWithin(3600), 1);
+  assert.equal(await cache.shrink(100), true);
+});
+
+test('FolderCache counts how often it made room', (t) => {
+  const cache = openCache(t, scratchFolder(t));
+  fillWithOthers(cache);
+  const { droppedObjects } = cache.status();
+  const cleanups = cache.cleanupsWithin(24 * 3600);
+  assert.ok(cleanups > 0 && cleanups <= droppedObjects, `${cleanups} cleanups`);
+  assert.equal(cache.cleanupsWithin(-60), 0);
+});
+
+test('FolderCache tells what has changed since it was put there', (t) => {
+  const folder = scratchFolder(t);
+  const cache = openCache(t, folder);
+  assert.equal(cache.stateOf(cacheId(1)), 'absent');
+  put(cache, cacheId(1), 'content');
+  assert.equal(cache.stateOf(cacheId(1)), 'right');
+  writeFileSync(pathOf(folder, 1), 'CONTENT');
+  assert.equal(cache.stateOf(cacheId(1)), 'damaged');
+});

@@ -33,6 +33,7 @@ import { Journal } from './journal.ts';
 import { Pins } from './pins.ts';
 import * as residents from './residents.ts';
 import { Room } from './room.ts';
+import { checksumOf, SumTable } from './sum-table.ts';
 import { renameInto, Suspects } from './suspects.ts';
 
 /** What people pin may take this part of the limit. */
@@ -49,6 +50,13 @@ export interface FolderCacheOptions {
   /** Left free on the disk, but no more than a tenth of it. */
   readonly keepFreeBytes?: number;
   readonly log?: Log;
+}
+
+/** All that another thread needs to use the same folder as well. */
+export interface FolderCacheSettings {
+  readonly folder: string;
+  readonly limitBytes: number;
+  readonly keepFreeBytes: number;
 }
 
 export class FolderCache extends FolderCacheReader implements SteeredCache {
@@ -138,13 +146,13 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
     return this.loadFile(id);
   }
 
+  put(id: CacheId, content: Bytes): void {
+    this.#verifyFits(id, content.length);
+    this.#put(id, content);
+  }
+
   create(id: CacheId, sizeBytes: number): CacheWriter {
-    if (sizeBytes > this.limitBytes / 2) {
-      throw new ThimbleError(
-        'STORAGE',
-        `Cannot cache ${id}: ${sizeBytes} bytes are more than half of the cache`,
-      );
-    }
+    this.#verifyFits(id, sizeBytes);
     this.#verifyUsable(id);
     return sizeBytes <= SMALL_BYTES ? this.#createSmall(id) : this.#createLarge(id, sizeBytes);
   }
@@ -205,6 +213,32 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
     return count;
   }
 
+  shrink(toBytes: number): Promise<boolean> {
+    return this.#room.shrink(toBytes);
+  }
+
+  async ids(which: 'all' | 'pinned'): Promise<readonly CacheId[]> {
+    return (which === 'all' ? await this.#room.ids() : [...this.#pins.all().keys()]) as CacheId[];
+  }
+
+  stateOf(id: CacheId): 'absent' | 'right' | 'damaged' {
+    let fd: number | undefined;
+    try {
+      fd = this.openFile(id);
+      if (fd === undefined) return 'absent';
+      return SumTable.read(`${this.folder}/sums`).matches(id, checksumOf(fd)) ? 'right' : 'damaged';
+    } catch {
+      // A disk that cannot be read has not kept it.
+      return 'damaged';
+    } finally {
+      if (fd !== undefined) closeSync(fd);
+    }
+  }
+
+  cleanupsWithin(seconds: number): number {
+    return this.#room.cleanupsWithin(seconds);
+  }
+
   status(): CacheStatus {
     const { bytes, objects } = this.#journal.usage;
     const other = new Float64Array(this.#otherCounters);
@@ -227,6 +261,11 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
       writeFailures: this.#health.writeFailures,
       lower: [],
     };
+  }
+
+  /** For another thread that writes. */
+  get settings(): FolderCacheSettings {
+    return { folder: this.folder, limitBytes: this.limitBytes, keepFreeBytes: this.#keepFreeBytes };
   }
 
   /** For another thread that reads. */
@@ -292,7 +331,8 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
     const fd = openSync(temporary, 'wx', 0o600);
     try {
       for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-      setUsed(fd, this.isVolatile);
+      // What was written just now was used just now.
+      if (this.isVolatile) setUsed(fd, true);
       renameInto(temporary, path);
     } catch (error) {
       rmSync(temporary, { force: true });
@@ -351,6 +391,14 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
       this.#journal.change(-sizeBytes, 0);
       throw error;
     }
+  }
+
+  #verifyFits(id: CacheId, sizeBytes: number): void {
+    if (sizeBytes <= this.limitBytes / 2) return;
+    throw new ThimbleError(
+      'STORAGE',
+      `Cannot cache ${id}: ${sizeBytes} bytes are more than half of the cache`,
+    );
   }
 
   #verifyUsable(id: CacheId): void {

@@ -102,6 +102,19 @@ export class FolderCacheReader {
     return existsSync(this.pathOf(id)) && !this.#shadowed.has(id);
   }
 
+  /** As `SteeredCache.openContent` does. What would have to be checked first is not there. */
+  openContent(id: CacheId, sizeBytes: number): number | undefined {
+    try {
+      const fd = FolderCacheReader.prototype.openFile.call(this, id);
+      if (fd === undefined || this.#touch(fd) === sizeBytes) return fd;
+      closeSync(fd);
+      this.discard(id);
+    } catch (error) {
+      this.onReadFailed(id, error);
+    }
+    return undefined;
+  }
+
   /** Removes an object, for instance because it is too short; another one with the id may come. */
   discard(id: CacheId): void {
     this.#forget(id);

@@ -6,7 +6,7 @@ import type { CacheSettings } from '../../client/cache-settings.ts';
 import { type CacheTrouble, TieredCache } from '../../client/tiered-cache.ts';
 import { messageOf } from '../../core/errors.ts';
 import type { Log } from '../../core/ports.ts';
-import { FolderCache } from './folder-cache.ts';
+import { FolderCache, type FolderCacheSettings } from './folder-cache.ts';
 import { type CacheReaderSettings, COUNTERS_BYTES } from './folder-reader.ts';
 import { LowerFolder } from './lower-folder.ts';
 import { openMemoryFolder } from './memory-folder.ts';
@@ -15,6 +15,8 @@ export interface OpenedCache {
   readonly cache: SteeredCache;
   /** For `openCacheReader` in another thread; `undefined` if only this one can read. */
   readonly reader: CacheReaderSettings | undefined;
+  /** For `FolderCache.open` in another thread; `undefined` if only this one can write. */
+  readonly writer: FolderCacheSettings | undefined;
   close(): void;
 }
 
@@ -29,9 +31,10 @@ export function openCache(settings: CacheSettings, log: Log): OpenedCache {
   };
   const cache = lower.length === 0 ? upper : new TieredCache(upper, lower, readOnly?.trouble);
   const own = upper instanceof FolderCache ? upper.readerSettings : undefined;
-  if (own === undefined && lower.length === 0) return { cache, reader: undefined, close };
+  const writer = upper instanceof FolderCache ? upper.settings : undefined;
+  if (own === undefined && lower.length === 0) return { cache, reader: undefined, writer, close };
   const counters = own?.counters ?? new SharedArrayBuffer(COUNTERS_BYTES);
-  return { cache, reader: { folder: own?.folder, lowerFolders, counters }, close };
+  return { cache, reader: { folder: own?.folder, lowerFolders, counters }, writer, close };
 }
 
 interface Upper {

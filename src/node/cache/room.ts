@@ -16,6 +16,9 @@ const KEEP_FREE_PART = 0.1;
 /** `sums` is written anew when it is longer than twice the lines it needs, and than this. */
 const MIN_COMPACTED_BYTES = 64 * 1024;
 const SUM_LINE_BYTES = 80;
+const DAY_MS = 24 * 3600 * 1000;
+/** Times of cleanups that are remembered. */
+const MAX_CLEANUPS = 10_000;
 /** Counting begins so long after opening: a mount has better things to do at first. */
 const COUNT_AFTER_MS = 2_000;
 
@@ -44,6 +47,8 @@ export class Room {
   #counting: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
+  /** When it was made, of the last day. */
+  readonly #cleanupsMs: number[] = [];
   readonly dropped = { bytes: 0, objects: 0 };
 
   constructor(options: RoomOptions) {
@@ -62,11 +67,41 @@ export class Room {
   /** The disk is full: whether something could be dropped. */
   couldDrop(): boolean {
     try {
+      this.#countCleanup();
       return this.#drop(this.#options.journal.usage.bytes / 2).droppedBytes > 0;
     } catch {
       // What made room necessary is told about.
       return false;
     }
+  }
+
+  /** Goes on until no more than this is left, and lets others work in between. False where the rest is pinned. */
+  async shrink(toBytes: number): Promise<boolean> {
+    const { journal } = this.#options;
+    if (journal.usage.bytes > toBytes) this.#countCleanup();
+    for (let idleShards = 0; journal.usage.bytes > toBytes; ) {
+      if (idleShards >= SHARDS || this.#isClosed) return false;
+      const { droppedBytes, shards } = this.#drop(journal.usage.bytes - toBytes);
+      idleShards = droppedBytes > 0 ? 0 : idleShards + shards;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return true;
+  }
+
+  /** Of all objects, a little at a time. */
+  async ids(): Promise<string[]> {
+    const ids: string[] = [];
+    await this.#eviction.count(
+      (id) => void ids.push(id),
+      () => this.#isClosed,
+    );
+    return ids;
+  }
+
+  /** Times that room was made in the last so many seconds, of a day at most. */
+  cleanupsWithin(seconds: number): number {
+    const sinceMs = performance.now() - 1000 * seconds;
+    return this.#cleanupsMs.filter((ms) => ms >= sinceMs).length;
   }
 
   /** `undefined` where the disk does not even say that: it fails elsewhere too, and is told about there. */
@@ -108,6 +143,7 @@ export class Room {
 
   #keepLimit(announcedBytes: number): void {
     const { journal, limitBytes } = this.#options;
+    this.#countCleanup();
     let idleShards = 0;
     while (journal.usage.bytes > limitBytes) {
       const slice = this.#drop(journal.usage.bytes - limitBytes * DROP_TO);
@@ -129,6 +165,7 @@ export class Room {
     if (disk === undefined) return;
     const keepBytes = Math.min(this.#options.keepFreeBytes, disk.totalBytes * KEEP_FREE_PART);
     let missingBytes = keepBytes - disk.freeBytes;
+    if (missingBytes > 0) this.#countCleanup();
     let idleShards = 0;
     while (missingBytes > 0) {
       const { droppedBytes, shards } = this.#drop(missingBytes + keepBytes / 2);
@@ -137,6 +174,13 @@ export class Room {
       missingBytes -= droppedBytes;
     }
     this.#untilLookBytes = keepBytes / 2;
+  }
+
+  #countCleanup(): void {
+    const now = performance.now();
+    while (this.#cleanupsMs.length > 0 && this.#cleanupsMs[0]! < now - DAY_MS) this.#cleanupsMs.shift();
+    if (this.#cleanupsMs.length === MAX_CLEANUPS) this.#cleanupsMs.shift();
+    this.#cleanupsMs.push(now);
   }
 
   /** Drops objects of one slice. `totalBytes` is what was there, if that was all. */

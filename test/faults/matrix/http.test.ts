@@ -178,9 +178,7 @@ describe('fault', { concurrency: 3 }, () => {
     test(trouble.name, async (t) => {
       const scenes = TARGETS.flatMap((target) => {
         const waits = trouble.outcome === 'NETWORK' && /small|nested/.test(target.name);
-        // How long a catalog is nobody knows ahead: too much of it is noticed at the deadline, when nobody else can be asked.
-        const isSeenLate = trouble.outcome === 'endless' && target.name.endsWith('catalog');
-        const all = [alone, ...(isSeenLate ? [] : [besideAGoodOne]), ...(waits ? [whileItIsWaitedFor] : [])];
+        const all = [alone, besideAGoodOne, ...(waits ? [whileItIsWaitedFor] : [])];
         return all.map((scene) => scene(t, trouble, target));
       });
       // All of them have to be over before the test is: they use its servers.

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { before, describe, type TestContext, test } from 'node:test';
 import { deflateSync } from 'node:zlib';
@@ -149,6 +150,21 @@ describe('fault', { concurrency: 4 }, () => {
     assert.equal(contentOf(objects, need), contents[0]);
     assert.equal(asked.length, 2);
     assert.doesNotMatch(asked[0]!, /no-cache/);
+  });
+
+  test('connection that gives its first answer to every request: the next ones are asked for on another', async (t) => {
+    const server = await start(t);
+    const answers = new WeakMap<Socket, Buffer>();
+    server.misbehave(({ socket, good }) => {
+      const first = answers.get(socket) ?? bytesOfAnswer(good);
+      answers.set(socket, first);
+      socket.write(first);
+    });
+    const { objects } = objectsFrom(t, [server]);
+    for (const [i, need] of needs.slice(0, 5).entries()) {
+      await objects.fetch(need);
+      assert.equal(contentOf(objects, need), contents[i]);
+    }
   });
 
   test('damaged on all servers: INTEGRITY after two requests to each', async (t) => {
