@@ -4,6 +4,8 @@ import type { Bytes } from '../core/bytes/byte-string.ts';
 import type { NodeId, ObjectNeed } from '../core/vfs.ts';
 
 export interface Filler {
+  /** The kernel gets files before anybody reads them. */
+  readonly handsOver: boolean;
   /**
    * Verifies and inflates what a server sent, and puts it into the cache; then the kernel gets it, as the content of `node`.
    * Resolves with false if anything is wrong: whoever does the same again is told what. `undefined`: there is enough to do

@@ -93,7 +93,7 @@ export async function serveMount(
   onReady(mount, isTakenOver);
   log.info(isTakenOver ? 'mount taken over' : 'mounted', { mountpoint, ...mount.mounted.snapshot });
 
-  await startFiller(settings, access, mount);
+  await startFiller(settings, place, access, mount);
   updates = await startUpdates(settings, access, mount);
   const completion = await completionOf(settings, access, mount);
   // Whoever was unmounted while in use serves its last users, and its name belongs to another mount by now.
@@ -132,16 +132,21 @@ async function completionOf(
   return new CompletionPart({ mountpoint, access, mounted: () => mounted, log });
 }
 
-/** Not needed before somebody reads files in order. */
+/**
+ * Not needed before somebody reads files in order. A thread that hands content to the kernel may be held there as long as a reader
+ * waits; should this process be killed just then, only a next one can answer that reader.
+ */
 async function startFiller(
   { mount: { workerFile } }: MountSettings,
+  { isSupervised }: ServerPlace,
   { objects, cache, cacheWriter }: RepositoryAccess,
   { server: { fd } }: SnapshotMount,
 ): Promise<void> {
   if (cacheWriter === undefined) return;
   const { CacheFiller } = await import('../node/cache-filler.ts');
   const isVolatile = () => cache.isVolatile === true;
-  objects.filler = new CacheFiller({ workerFile, fd, cache: cacheWriter, isVolatile });
+  const handsOver = isSupervised;
+  objects.filler = new CacheFiller({ workerFile, fd, cache: cacheWriter, isVolatile, handsOver });
 }
 
 /** Not before the mount is ready: nobody waits for what only watches it. */

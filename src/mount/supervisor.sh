@@ -13,6 +13,8 @@ set -u
 MAX_FAILURES=6
 MAX_QUICK_ENDS=5
 QUICK_SECONDS=10
+# How often is looked for a server that has ended and cannot go.
+LOOK_SECONDS=5
 
 say() {
   printf '%s %s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2" >&2
@@ -49,11 +51,25 @@ serve() {
   server=$!
   unset THIMBLE_READY_FD
   exec 4>&-
-  status=0
-  while kill -0 "$server" 2>/dev/null; do
-    # The shell has its own word for each signal; the log gets a better one.
-    { wait "$server"; status=$?; } 2>/dev/null
+  # The end of the server is told by a signal, and ends `wait` early.
+  while is_running; do
+    sleep "$LOOK_SECONDS" 3>&- &
+    nap=$!
+    { wait "$nap"; kill "$nap"; } 2>/dev/null
   done
+  status=137
+  # The shell has its own word for each signal; the log gets a better one.
+  [ -n "$stuck" ] || { wait "$server"; status=$?; } 2>/dev/null
+}
+
+# A server has ended once its first thread has. Another may be stuck in the kernel, behind a reader who waits for an answer: it goes
+# when the next server has answered that one, and so nobody may wait for it.
+is_running() {
+  stuck=
+  { read -r state <"/proc/$server/stat"; } 2>/dev/null || return 1
+  case ${state##*) } in
+    Z*) [ "$(ls "/proc/$server/task" 2>/dev/null)" = "$server" ] || stuck=1; return 1 ;;
+  esac
 }
 
 # What a server that ended for no good reason is followed by. Fails when there is no hope.
@@ -100,6 +116,7 @@ main() {
   if { command exec 3<>/dev/fuse; } 2>/dev/null; then export THIMBLE_FUSE_FD=3; fi
   trap stop TERM INT
   trap reload HUP
+  trap : CHLD
   while :; do
     look_at_clock
     started=$now

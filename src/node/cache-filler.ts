@@ -15,6 +15,8 @@ export interface CacheFillerOptions {
   readonly workerFile: string | URL;
   readonly fd: number;
   readonly cache: FolderCacheSettings;
+  /** False: the kernel asks for everything itself. */
+  readonly handsOver: boolean;
   /** Whether what is put goes first when something is dropped. */
   readonly isVolatile: () => boolean;
 }
@@ -53,6 +55,10 @@ export class CacheFiller implements Filler {
     this.#options = options;
   }
 
+  get handsOver(): boolean {
+    return this.#options.handsOver;
+  }
+
   fill(need: ObjectNeed, stored: Bytes, node: NodeId | undefined): Promise<boolean> | undefined {
     this.#takeResults();
     if (this.#waiting.size >= MAX_JOBS || need.sizeBytes > MAX_CONTENT_BYTES) return undefined;
@@ -63,7 +69,7 @@ export class CacheFiller implements Filler {
   }
 
   offer(need: ObjectNeed, node: NodeId): void {
-    if (need.sizeBytes <= MAX_CONTENT_BYTES) this.#put(need, 0, node, undefined);
+    if (this.handsOver && need.sizeBytes <= MAX_CONTENT_BYTES) this.#put(need, 0, node, undefined);
   }
 
   hurry(): void {
@@ -89,7 +95,7 @@ export class CacheFiller implements Filler {
       isPlain: compression === 'none',
       isVolatile: this.#options.isVolatile(),
       sizeBytes,
-      node,
+      node: this.handsOver ? node : undefined,
       stored,
     };
     this.#running ??= this.#start();

@@ -78,7 +78,7 @@ describe('passthrough', needs('passthrough'), () => {
     await scene.readUntilBacked('single');
   });
 
-  test('what is dropped from the cache while it is open can be read, opened, and fetched again', async (t) => {
+  test('what is dropped from the cache while it is open can be read, and opened again', async (t) => {
     const scene = await PassthroughScene.mount(t);
     await scene.readUntilBacked('pieces');
     const opened = new OpenedFile(t, scene.path('pieces'));
@@ -88,7 +88,6 @@ describe('passthrough', needs('passthrough'), () => {
     assert.equal(await readsOf(scene, 'pieces', PIECES), 0);
     opened.close();
     assert.deepEqual(scene.read('pieces'), PIECES);
-    await scene.readUntilBacked('pieces');
   });
 
   test('evicting a file drops it from the cache as a whole', async (t) => {
