@@ -26,6 +26,8 @@ import { Slab } from './slab.ts';
 
 /** Objects up to this are taken whole and inflated at once, which is fastest; larger ones stream. */
 const WHOLE_BYTES = 1024 * 1024;
+/** Objects up to this may be asked for one behind the other, before the first of them has come. */
+const SHORT_BYTES = 128 * 1024;
 /** What stays readable when the disk is full. */
 const MEMORY_BYTES = 64 * 1024 * 1024;
 /** Content that may wait to be put into the cache; more than one whole object. */
@@ -46,6 +48,8 @@ export interface ObjectsPorts {
 export interface FetchOptions {
   /** Ahead of need: real reads come first. */
   readonly background?: boolean;
+  /** Whoever asks has just seen that it is not here. */
+  readonly isMissing?: boolean;
   /** The file that this is all of, where the kernel may have it before anybody reads it. */
   readonly node?: NodeId | undefined;
   /** When whoever asks does not want to wait any longer, on the clock's `monotonicMs`; see `untilMs()`. */
@@ -143,9 +147,9 @@ export class Objects {
     if (underWay !== undefined) {
       return background ? underWay : this.#joined(id, underWay, () => this.fetch(need, options));
     }
-    if (this.#isHere(id)) return Promise.resolve();
+    if (options.isMissing !== true && this.#isHere(id)) return Promise.resolve();
     const arriving = background ? undefined : this.arrivals?.expect(id);
-    const wanted = this.#wanted(id, options);
+    const wanted = this.#wanted(id, options, need.sizeBytes);
     const fetching = (
       arriving === undefined
         ? this.#fetch(id, need, wanted, options.node)
@@ -174,9 +178,9 @@ export class Objects {
   }
 
   /** What servers are told of how urgent a request is. */
-  #wanted(id: CacheId, options: FetchOptions): ServersFetchOptions {
+  #wanted(id: CacheId, options: FetchOptions, sizeBytes = Number.POSITIVE_INFINITY): ServersFetchOptions {
     if (options.background !== true) return options;
-    const urgency = new Urgency();
+    const urgency = new Urgency(sizeBytes <= SHORT_BYTES);
     this.#ahead.set(id, urgency);
     return { ...options, urgency };
   }

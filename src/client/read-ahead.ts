@@ -217,17 +217,18 @@ export class ReadAhead {
   }
 
   #fetchFiles(reader: DirectoryReader): void {
-    let bytes = 0;
-    for (const [index, node] of this.#aheadOf(reader).slice(0, reader.window).entries()) {
+    const ahead = this.#aheadOf(reader);
+    const end = Math.min(ahead.length, reader.window);
+    let bytes = reader.fetched.reduce((sum, sizeBytes) => sum + sizeBytes, 0);
+    for (let index = reader.fetched.length; index < end && bytes < MAX_FILE_BYTES; index++) {
+      const node = ahead[index]!;
       const chunks = this.#vfs.chunksOf(node);
       const [first] = chunks;
-      bytes += first?.sizeBytes ?? 0;
-      if (bytes > MAX_FILE_BYTES) return;
-      if (index < reader.fetched.length) continue;
       const isHanded = chunks.length === 1 && this.#isHanded(first!);
       const isFetched = first !== undefined && this.#fetch(first, isHanded ? node : undefined);
       if (isHanded && !isFetched) this.#objects.filler?.offer(first!.need, node);
       reader.fetched.push(isFetched ? first.sizeBytes : 0);
+      bytes += reader.fetched.at(-1)!;
       if (isFetched) this.#counters.files++;
     }
   }
@@ -253,7 +254,7 @@ export class ReadAhead {
   #fetch({ need, sizeBytes }: StoredChunk, node?: NodeId): boolean {
     if (need.external !== undefined) return false;
     if (this.#objects.isAtHand(cacheIdOf(need.hash, need.compression))) return false;
-    this.#objects.fetch(need, { background: true, node }).catch(passedOver);
+    this.#objects.fetch(need, { background: true, isMissing: true, node }).catch(passedOver);
     this.#counters.bytes += sizeBytes;
     return true;
   }

@@ -67,8 +67,10 @@ export function runFillerWorker(data: FillerWorkerData, main: MessagePort): void
         new Uint32Array(result.buffer, result.byteOffset, 2).set([job.number, isGood ? 1 : 0]);
       });
       untold++;
-      if (Atomics.exchange(hurry, 0, 0) === 1 || untold === MAX_UNTOLD) tell();
-      if (isGood) filling.handOver(job);
+      const isHurried = Atomics.exchange(hurry, 0, 0) === 1;
+      if (isHurried || untold === MAX_UNTOLD) tell();
+      // It may be this one that somebody waits for: the kernel asks for it then.
+      if (isGood && !isHurried) filling.handOver(job);
     } else if (filling.load(job)) filling.handOver(job);
   }
   jobs.release();

@@ -148,7 +148,12 @@ class NodeConnection implements Connection {
     socket.on('close', () => this.#end());
   }
 
+  /** What is written in one go, as requests for several objects are, is one packet. */
   write(bytes: Bytes): void {
+    if (this.#socket.writableCorked === 0) {
+      this.#socket.cork();
+      process.nextTick(() => this.#socket.uncork());
+    }
     this.#socket.write(bytes);
   }
 

@@ -25,7 +25,19 @@ export interface Patience {
   readonly signal: CancelSignal | undefined;
 }
 
-/** One connection: a request and its response at a time. */
+/** Somebody whose request was sent behind others. */
+interface Follower {
+  readonly begin: () => void;
+  readonly giveUp: (why: ThimbleError) => void;
+}
+
+/** Short responses that may be on their way behind another. */
+const MAX_FOLLOWERS = 15;
+
+/**
+ * One connection, and the request that is under way. Others may be sent behind it (RFC 9112, 9.3.2): their turn comes when the
+ * response before has been read to its end.
+ */
 export class Channel {
   requests = 0;
   /** True once the first byte of the current response is here. */
@@ -37,6 +49,15 @@ export class Channel {
   readonly #connection: Connection;
   readonly #clock: Clock;
   readonly #host: Host;
+  /** From a request to the end of the last response. */
+  #isBusy = false;
+  /** Every response that is under way is short. */
+  #isShort = false;
+  /** It has gone on behind a response before. */
+  #hasGoneOn = false;
+  readonly #followers: Follower[] = [];
+  /** Followers that have not sent their request yet. */
+  #promised = 0;
   #buffer: Bytes = new Uint8Array(0);
   #at = 0;
   #closed = false;
@@ -57,17 +78,42 @@ export class Channel {
     this.lane = lane;
   }
 
-  /** `text` is the header of the request with its last line. Throws NETWORK, CANCELLED. */
-  async exchange(text: string, isHead: boolean, patience: Patience): Promise<HttpResponse> {
+  /** Whether a request may be sent behind those that are under way, if its response is short too. */
+  get canBeFollowed(): boolean {
+    const followers = this.#followers.length + this.#promised;
+    return this.#isBusy && this.#isShort && this.#hasGoneOn && followers < MAX_FOLLOWERS;
+  }
+
+  /** Somebody will send a request at once: the connection is not given back before. */
+  promise(): void {
+    this.#promised++;
+  }
+
+  /**
+   * `text` is the header of the request with its last line. Throws NETWORK, CANCELLED; with `details.begun` "no" where the connection
+   * ended before this request's turn.
+   */
+  async exchange(
+    text: string,
+    isHead: boolean,
+    patience: Patience,
+    isShort = false,
+  ): Promise<HttpResponse> {
+    if (this.#promised > 0) this.#promised--;
+    if (this.#closed) throw notBegun();
     this.requests++;
-    this.hasAnswered = false;
+    this.#connection.write(encodeUtf8(text));
+    if (this.#isBusy) await this.#turn();
+    this.#isBusy = true;
+    this.#isShort = isShort;
+    // It may have come already, behind the one before.
+    this.hasAnswered = this.#at < this.#buffer.length;
     this.#patience = patience;
     this.#progressMs = this.#clock.monotonicMs();
     this.#watch();
     this.#forgetSignal = patience.signal?.onCancel(() =>
       this.#giveUp(new ThimbleError('CANCELLED', 'Cannot receive: the request was cancelled')),
     );
-    this.#connection.write(encodeUtf8(text));
     let head = await this.#readHead();
     // 1xx responses are interim; the real one follows.
     for (let interim = 0; head.status < 200; interim++) {
@@ -88,6 +134,11 @@ export class Channel {
     this.#rest();
     this.#connection.close();
     this.#host.dropped(this);
+    for (const follower of this.#followers.splice(0)) follower.giveUp(notBegun());
+  }
+
+  #turn(): Promise<void> {
+    return new Promise((begin, giveUp) => this.#followers.push({ begin, giveUp }));
   }
 
   // ---- waiting ----
@@ -238,9 +289,14 @@ export class Channel {
       if (ended) return;
       ended = true;
       this.#rest();
-      // Bytes behind the response would be taken for the next one.
-      if (keepAlive && this.#at === this.#buffer.length) this.#host.release(this);
-      else this.close();
+      const follower = keepAlive ? this.#followers.shift() : undefined;
+      this.#hasGoneOn = keepAlive;
+      if (follower !== undefined) follower.begin();
+      // Bytes behind the last response would be taken for the next one.
+      else if (keepAlive && this.#at === this.#buffer.length) {
+        this.#isBusy = false;
+        if (this.#promised === 0) this.#host.release(this);
+      } else this.close();
     };
     if (sizeBytes === 0) finish();
     return {
@@ -303,4 +359,8 @@ export class Channel {
       return piece;
     };
   }
+}
+
+function notBegun(): ThimbleError {
+  return brokenResponse('connection closed before the response', { phase: 'transfer', begun: 'no' });
 }

@@ -99,10 +99,14 @@ export class HttpClient {
       const channel = await host.acquire(wanted);
       const reused = channel.requests > 0;
       try {
-        return await channel.exchange(text, method === 'HEAD', patience);
+        return await channel.exchange(text, method === 'HEAD', patience, urgency?.isShort);
       } catch (error) {
         channel.close();
         if (channel.hasStalled) host.dropIdle();
+        // Its turn has not come: it is sent again, and nothing behind it.
+        const isBegun = !(error instanceof ThimbleError) || error.details['begun'] !== 'no';
+        if (!isBegun) host.doNotShare();
+        if (!isBegun && this.#clock.monotonicMs() < deadlineMs) continue;
         // The server may close an idle connection at the very moment it is used again: that is no failure.
         if (reused && !channel.hasAnswered && this.#clock.monotonicMs() < deadlineMs) continue;
         throw error;
@@ -117,7 +121,9 @@ export class HttpClient {
 
   /** Closes the idle connections to a server. */
   dropIdle(target: SocketTarget): void {
-    this.#host(target).dropIdle();
+    const host = this.#host(target);
+    host.dropIdle();
+    host.doNotShare();
   }
 
   /** Closes idle connections, and those in use when they are given back. */

@@ -18,6 +18,7 @@ export interface HostOptions {
 
 /** Background requests have one connection for every so many of the others. */
 const FOREGROUND_SHARE = 4;
+const NO_SHARING_MS = 60_000;
 
 interface Waiter {
   /** Gets a connection, or nothing but the permission to open one. */
@@ -56,6 +57,9 @@ export class Host {
   readonly #idle: { channel: Channel; sinceMs: number }[] = [];
   readonly #foreground: Lane;
   readonly #background: Lane;
+  /** Connections with requests that were made ahead of need. */
+  readonly #ahead = new Set<Channel>();
+  #sharesAfterMs = 0;
   #closed = false;
 
   constructor(sockets: Sockets, clock: Clock, target: SocketTarget, options: HostOptions) {
@@ -77,8 +81,11 @@ export class Host {
         const idle = this.#takeIdle();
         if (idle === undefined) return this.#connect(lane, wanted);
         idle.lane = lane;
+        if (isAhead) this.#ahead.add(idle);
         return idle;
       }
+      const shared = isAhead && wanted.urgency?.isShort === true ? this.#shared() : undefined;
+      if (shared !== undefined) return shared;
       const channel = await this.#wait(lane, wanted);
       if (channel !== undefined) return channel;
     }
@@ -91,6 +98,7 @@ export class Host {
     if (lane !== undefined) {
       channel.lane = lane;
       lane.busy++;
+      if (lane === this.#background) this.#ahead.add(channel);
       lane.waiting.shift()!.take(channel);
     } else if (this.#closed || this.#idle.length >= this.#options.maxConnectionsPerHost) channel.close();
     else this.#idle.push({ channel, sinceMs: this.#clock.monotonicMs() });
@@ -99,6 +107,11 @@ export class Host {
   /** A connection is gone: whoever waits may open another. */
   dropped(channel: Channel): void {
     if (this.#leave(channel)) this.#nextLane()?.waiting.shift()?.take(undefined);
+  }
+
+  /** For a while, requests are not sent one behind the other: something on the way may not bear it. */
+  doNotShare(): void {
+    this.#sharesAfterMs = this.#clock.monotonicMs() + NO_SHARING_MS;
   }
 
   /** Closes connections that nobody uses: where one has died without a word, the others mostly have too. */
@@ -116,7 +129,22 @@ export class Host {
     if (lane === undefined) return false;
     lane.busy--;
     channel.lane = undefined;
+    this.#ahead.delete(channel);
     return true;
+  }
+
+  /** A connection in use that one more short request ahead of need may be sent on. */
+  #shared(): Channel | undefined {
+    if (this.#clock.monotonicMs() < this.#sharesAfterMs) return undefined;
+    for (const channel of this.#ahead) {
+      if (!channel.canBeFollowed) continue;
+      // The next one goes to the next.
+      this.#ahead.delete(channel);
+      this.#ahead.add(channel);
+      channel.promise();
+      return channel;
+    }
+    return undefined;
   }
 
   /** Whose turn it is. */
@@ -146,7 +174,9 @@ export class Host {
         signal === undefined
           ? await connecting
           : await inTime(connecting, `connect to ${this.#target.host}`, limits, (late) => late.close());
-      return new Channel(connection, this.#clock, this, lane);
+      const channel = new Channel(connection, this.#clock, this, lane);
+      if (lane === this.#background) this.#ahead.add(channel);
+      return channel;
     } catch (error) {
       lane.busy--;
       this.#nextLane()?.waiting.shift()?.take(undefined);
