@@ -38,6 +38,7 @@ const LAYOUTS: readonly [
   [abi.FuseKstatfs, 80, { blocks: 0, files: 24, bsize: 40, namelen: 44, frsize: 48 }],
   [abi.FuseInterruptIn, 8, { unique: 0 }],
   [abi.FuseNotifyInvalInodeOut, 24, { ino: 0, off: 8, len: 16 }],
+  [abi.FuseNotifyStoreOut, 24, { nodeid: 0, offset: 8, size: 16, padding: 20 }],
   [abi.FuseNotifyInvalEntryOut, 16, { parent: 0, namelen: 8, flags: 12 }],
 ];
 

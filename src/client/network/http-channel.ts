@@ -56,7 +56,7 @@ export class Channel {
   /** It has gone on behind a response before. */
   #hasGoneOn = false;
   readonly #followers: Follower[] = [];
-  /** Followers that have not sent their request yet. */
+  /** Requests that are about to be sent. */
   #promised = 0;
   #buffer: Bytes = new Uint8Array(0);
   #at = 0;
@@ -81,24 +81,21 @@ export class Channel {
   /** Whether a request may be sent behind those that are under way, if its response is short too. */
   get canBeFollowed(): boolean {
     const followers = this.#followers.length + this.#promised;
-    return this.#isBusy && this.#isShort && this.#hasGoneOn && followers < MAX_FOLLOWERS;
+    const isUsed = this.#isBusy || this.#promised > 0;
+    return isUsed && this.#isShort && this.#hasGoneOn && followers < MAX_FOLLOWERS;
   }
 
   /** Somebody will send a request at once: the connection is not given back before. */
-  promise(): void {
+  promise(isShort: boolean): void {
     this.#promised++;
+    this.#isShort = isShort;
   }
 
   /**
    * `text` is the header of the request with its last line. Throws NETWORK, CANCELLED; with `details.begun` "no" where the connection
    * ended before this request's turn.
    */
-  async exchange(
-    text: string,
-    isHead: boolean,
-    patience: Patience,
-    isShort = false,
-  ): Promise<HttpResponse> {
+  async exchange(text: string, isHead: boolean, patience: Patience, isShort = false): Promise<HttpResponse> {
     if (this.#promised > 0) this.#promised--;
     if (this.#closed) throw notBegun();
     this.requests++;

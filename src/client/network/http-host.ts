@@ -75,16 +75,18 @@ export class Host {
   async acquire(wanted: Wanted): Promise<Channel> {
     for (;;) {
       const isAhead = wanted.background && wanted.urgency?.isRaised !== true;
+      const isShort = isAhead && wanted.urgency?.isShort === true;
       const lane = isAhead ? this.#background : this.#foreground;
       if (!lane.isFull) {
         lane.busy++;
         const idle = this.#takeIdle();
         if (idle === undefined) return this.#connect(lane, wanted);
         idle.lane = lane;
+        idle.promise(isShort);
         if (isAhead) this.#ahead.add(idle);
         return idle;
       }
-      const shared = isAhead && wanted.urgency?.isShort === true ? this.#shared() : undefined;
+      const shared = isShort ? this.#shared() : undefined;
       if (shared !== undefined) return shared;
       const channel = await this.#wait(lane, wanted);
       if (channel !== undefined) return channel;
@@ -141,7 +143,7 @@ export class Host {
       // The next one goes to the next.
       this.#ahead.delete(channel);
       this.#ahead.add(channel);
-      channel.promise();
+      channel.promise(true);
       return channel;
     }
     return undefined;
