@@ -2,13 +2,17 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { CliRepository } from '../support/cli-repository.ts';
+import { publishRepository } from '../support/client-repository.ts';
+import { FaultMount, threadsIn } from '../support/fault-mount.ts';
+import { FaultServer } from '../support/fault-server.ts';
 import { noise } from '../support/memory-tree.ts';
 import { needs } from '../support/needs.ts';
 import { memoryScratch } from '../support/scratch.ts';
+import { until } from '../support/supervised-mount.ts';
 import { dir, file, makeTree } from '../support/trees.ts';
 
 const DIRECTORIES = 12;
@@ -86,5 +90,36 @@ describe('files read in order', needs('fuse'), () => {
     });
     assert.deepEqual(await Promise.all(ended), [0, 0, 0, 0, 0, 0]);
     await repository.unmount(mountpoint);
+  });
+
+  test('a server killed while the kernel keeps it from handing over a file: its readers get their bytes from the next one', async (t) => {
+    const contents = Array.from({ length: 12 }, (_, index) => Buffer.from(noise(CONTENT_BYTES, index)));
+    const published = await publishRepository(t);
+    await published.publish(dir(numbered(contents.length, 'f', (index) => file(contents[index]!))));
+    const server = await FaultServer.start(t, published);
+    const mount = await FaultMount.create(t, published, server.url, { deadlineSeconds: 120 });
+    const path = (index: number) => `f${String(index).padStart(2, '0')}`;
+    const attribute = 'import os, sys; print(os.getxattr(sys.argv[1], "user.hash").decode())';
+    const { content } = await mount.run(['python3', '-c', attribute, join(mount.mountpoint, path(5))]);
+    const hash = content.toString().trim();
+    server.misbehave(() => {}, new RegExp(hash.slice(2)));
+    // The kernel keeps the pages of this file locked, and so it will whoever wants to fill them.
+    const waiting = mount.read(path(5));
+    await until(() => server.paths.some((one) => one.includes(hash.slice(2))));
+    // Somebody else puts it into the cache.
+    const shard = join(mount.cache, 'objects', 'objects', hash.slice(0, 2));
+    mkdirSync(shard, { recursive: true });
+    writeFileSync(join(shard, hash.slice(2)), contents[5]!);
+    // Whoever reads in order is expected to want it next.
+    for (const index of [0, 1, 2]) assert.equal((await mount.read(path(index))).error, '');
+    const [, serverPid] = mount.pids;
+    await until(() => threadsIn('D', serverPid!).length > 0);
+    await server.heal();
+    process.kill(serverPid!, 'SIGKILL');
+    assert.ok((await waiting).content.equals(contents[5]!));
+    for (const [index, expected] of contents.entries()) {
+      assert.ok((await mount.read(path(index))).content.equals(expected));
+    }
+    await until(() => !existsSync(`/proc/${serverPid}`));
   });
 });
