@@ -28,7 +28,8 @@ const CONTENT = dir({
 
 /** A repository on a server, mounted from there. */
 async function scene(t: TestContext, options: readonly string[] = []): Promise<Scene> {
-  const scratch = memoryScratch(t);
+  // Of which nothing is taken: the doctor is to find that there is room.
+  const scratch = memoryScratch(t, '64g');
   const [source, mountpoint] = [join(scratch, 'source'), join(scratch, 'mount')];
   mkdirSync(mountpoint);
   makeTree(source, CONTENT);
