@@ -4,10 +4,22 @@ import { ThimbleError } from '../errors.ts';
 import type { Bytes } from './byte-string.ts';
 
 const DIGITS = '0123456789abcdef';
+/** As many digits as most digests have. */
+const codes = new Array<number>(40).fill(0);
 
 export function encodeHex(bytes: Bytes): string {
   let text = '';
-  for (let i = 0; i < bytes.length; i++) text += DIGITS[bytes[i]! >> 4]! + DIGITS[bytes[i]! & 15]!;
+  for (let at = 0; at < bytes.length; at += codes.length / 2) {
+    const end = Math.min(bytes.length, at + codes.length / 2);
+    let length = 0;
+    for (let i = at; i < end; i++) {
+      codes[length++] = DIGITS.charCodeAt(bytes[i]! >> 4);
+      codes[length++] = DIGITS.charCodeAt(bytes[i]! & 15);
+    }
+    // A digest is made in one go, and not of 40 strings.
+    const part = length === codes.length ? codes : codes.slice(0, length);
+    text += String.fromCharCode.apply(null, part);
+  }
   return text;
 }
 

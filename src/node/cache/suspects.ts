@@ -17,11 +17,14 @@ import { checksumOf, SumTable } from './sum-table.ts';
 
 /** Objects that nobody asked for in so many times are not worth keeping. */
 const MAX_GENERATIONS = 4;
+/** So seldom is looked for new ones. */
+const LOOK_AFTER_MS = 100;
 
 export class Suspects {
   readonly #folder: string;
   readonly #log: Log;
   #generations: readonly string[] = [];
+  #lookedMs = Number.NEGATIVE_INFINITY;
   #state = '';
   #sums: SumTable | undefined;
 
@@ -32,6 +35,10 @@ export class Suspects {
 
   /** Folders of suspects, the youngest first. */
   get generations(): readonly string[] {
+    // They are asked for with every object that is not here. Who misses one for a moment fetches it again.
+    const nowMs = performance.now();
+    if (nowMs - this.#lookedMs < LOOK_AFTER_MS) return this.#generations;
+    this.#lookedMs = nowMs;
     const path = `${this.#folder}/suspect`;
     const state = stateOf(path);
     if (state !== this.#state) {
@@ -45,6 +52,7 @@ export class Suspects {
 
   /** From now on, everything is. `temporary` is a name for what goes. */
   suspectEverything(temporary: string): void {
+    this.#lookedMs = Number.NEGATIVE_INFINITY;
     const objects = `${this.#folder}/objects`;
     const numbers = numbersIn(`${this.#folder}/suspect`);
     const oldest = numbers[MAX_GENERATIONS - 1];
