@@ -16,7 +16,13 @@ import type { Profile } from '../core/profile-index.ts';
 import type { PlacedObject } from '../core/profile-table.ts';
 import { nodeClock } from '../node/clock.ts';
 import type { RepositoryAccess, RepositoryAddress } from '../node/repository-access.ts';
-import type { NetworkOptions, ProfileMessage, ProfileWorkerData } from './profile-worker.ts';
+import { SharedQueue } from '../node/shared-queue.ts';
+import {
+  INDEX_BYTES,
+  type NetworkOptions,
+  type ProfileMessage,
+  type ProfileWorkerData,
+} from './profile-worker.ts';
 
 export interface ProfileFeedOptions {
   readonly name: string;
@@ -56,6 +62,8 @@ export interface ProfileStatus {
   readonly seconds: number;
 }
 
+/** For contents on their way from the thread that streams. */
+const QUEUE_BYTES = 8 * 1024 * 1024;
 /** Written at once; other work of this thread comes in between. */
 const SLICE_BYTES = 1024 * 1024;
 const CHECKED_AT_ONCE = 256;
@@ -70,6 +78,7 @@ export class ProfileFeed {
   #phase: ProfilePhase = 'looking';
   #failure: string | undefined;
   #worker: Worker | undefined;
+  readonly #contents = new SharedQueue(QUEUE_BYTES);
   #arrivals: Arrivals | undefined;
   #places: readonly PlacedObject[] = [];
   #counters = NOTHING;
@@ -160,6 +169,7 @@ export class ProfileFeed {
       places: this.#places,
       packs,
       wanted,
+      contents: this.#contents.shared,
     };
     const worker = new Worker(workerFile, { workerData: data });
     this.#worker = worker;
@@ -180,18 +190,46 @@ export class ProfileFeed {
       return this.#end(message.failure === undefined ? 'complete' : 'failed', message.failure);
     }
     const { index, content } = message;
-    const { hash, compression } = this.#places[index]!;
+    // One message for each that is in the queue.
+    if (content === undefined) this.#takeQueued();
+    else await this.#put(index, content);
+    this.#worker?.postMessage(content?.length ?? 0);
+  }
+
+  #takeQueued(): void {
+    const record = this.#contents.take();
+    if (record === undefined) return;
+    const [index] = new Float64Array(record.buffer, record.byteOffset, 1);
+    const content = record.subarray(INDEX_BYTES);
+    const id = this.#idOf(index!);
+    if (this.#options.access.cache.has(id)) this.#redundant++;
+    else {
+      this.#options.access.cache.put(id, content);
+      this.#count(content);
+    }
+    this.#contents.release();
+    this.#arrivals?.arrived(index!, this.#places[index!]!);
+  }
+
+  async #put(index: number, content: Bytes): Promise<void> {
     const { cache } = this.#options.access;
-    const id = cacheIdOf(hash, compression);
+    const id = this.#idOf(index);
     if (cache.has(id)) this.#redundant++;
     else {
-      if (content.length <= SLICE_BYTES) cache.put(id, content);
-      else await putInSlices(cache, id, content);
-      this.#delivered++;
-      this.#deliveredBytes += content.length;
+      await putInSlices(cache, id, content);
+      this.#count(content);
     }
     this.#arrivals?.arrived(index, this.#places[index]!);
-    this.#worker?.postMessage(content.length);
+  }
+
+  #idOf(index: number): CacheId {
+    const { hash, compression } = this.#places[index]!;
+    return cacheIdOf(hash, compression);
+  }
+
+  #count(content: Bytes): void {
+    this.#delivered++;
+    this.#deliveredBytes += content.length;
   }
 
   #end(phase: ProfilePhase, failure?: string): void {

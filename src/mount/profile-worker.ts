@@ -15,6 +15,7 @@ import type { PlacedObject } from '../core/profile-table.ts';
 import { nodeHashing } from '../node/hashing.ts';
 import { nodeInflating } from '../node/inflating.ts';
 import { type AccessOptions, openRepository, type RepositoryAddress } from '../node/repository-access.ts';
+import { SharedQueue } from '../node/shared-queue.ts';
 
 export interface ProfileWorkerData {
   readonly role: 'profile-worker';
@@ -24,17 +25,25 @@ export interface ProfileWorkerData {
   readonly packs: readonly Pack[];
   /** One byte for each place; both threads cross out. */
   readonly wanted: Uint8Array;
+  /** A `SharedQueue` for contents that fit into it: records of the index, as 64 bits, and content. */
+  readonly contents: SharedArrayBuffer;
 }
 
 /** What of the options is about the network; plain data. */
 export type NetworkOptions = Pick<AccessOptions, 'networkSettings' | 'proxyFile' | 'http' | 'retries'>;
 
-/** From the worker: an object; or the end, with what ended it too early. */
+/** From the worker: what has arrived is in the queue, or here; or the end, with what ended it too early. */
 export type ProfileMessage =
-  | { readonly index: number; readonly content: Uint8Array; readonly counters: ProfileStreamCounters }
+  | {
+      readonly index: number;
+      readonly content: Uint8Array | undefined;
+      readonly counters: ProfileStreamCounters;
+    }
   | { readonly failure: string | undefined; readonly counters: ProfileStreamCounters };
 
-/** Contents that the other thread has not put away yet. */
+/** In the queue, before the content. */
+export const INDEX_BYTES = 8;
+/** Contents that the other thread has not put away yet, and that are not in the queue. */
 const MAX_UNDER_WAY_BYTES = 32 * 1024 * 1024;
 /** Readers come first, also for the processor. */
 const NICE = 5;
@@ -44,6 +53,11 @@ export async function runProfileWorker(data: ProfileWorkerData, main: MessagePor
   makeNice();
   let underWayBytes = 0;
   let makeRoom = () => {};
+  const somethingIsPutAway = () =>
+    new Promise<void>((resolve) => {
+      makeRoom = resolve;
+    });
+  const contents = new SharedQueue(data.contents);
   main.on('message', (putAwayBytes: number) => {
     underWayBytes -= putAwayBytes;
     makeRoom();
@@ -61,15 +75,24 @@ export async function runProfileWorker(data: ProfileWorkerData, main: MessagePor
     places: data.places,
     packs: data.packs,
     wanted: data.wanted,
+    room: async (sizeBytes) => {
+      const length = INDEX_BYTES + sizeBytes;
+      if (length > contents.maxRecordBytes) return;
+      while (contents.reserve(length) === undefined) await somethingIsPutAway();
+    },
+    memory: (sizeBytes) => contents.reserve(INDEX_BYTES + sizeBytes)?.subarray(INDEX_BYTES),
     deliver: async (index, content) => {
-      underWayBytes += content.length;
-      const own = ownBuffer(content);
-      main.postMessage({ index, content: own, counters: stream.counters }, [own.buffer as ArrayBuffer]);
-      while (underWayBytes > MAX_UNDER_WAY_BYTES) {
-        await new Promise<void>((resolve) => {
-          makeRoom = resolve;
-        });
+      const { counters } = stream;
+      if (content.buffer === data.contents) {
+        new Float64Array(content.buffer, content.byteOffset - INDEX_BYTES, 1)[0] = index;
+        contents.publish(INDEX_BYTES + content.length);
+        main.postMessage({ index, content: undefined, counters } satisfies ProfileMessage);
+        return;
       }
+      underWayBytes += content.length;
+      const own = new Uint8Array(content);
+      main.postMessage({ index, content: own, counters } satisfies ProfileMessage, [own.buffer]);
+      while (underWayBytes > MAX_UNDER_WAY_BYTES) await somethingIsPutAway();
     },
   });
   let failure: string | undefined;
@@ -81,12 +104,6 @@ export async function runProfileWorker(data: ProfileWorkerData, main: MessagePor
   main.postMessage({ failure, counters: stream.counters } satisfies ProfileMessage);
   access.close();
   main.close();
-}
-
-/** A buffer that can go to another thread without a copy: small ones are parts of a pool. */
-function ownBuffer(content: Uint8Array): Uint8Array {
-  const isOwn = content.byteLength === content.buffer.byteLength && content.buffer instanceof ArrayBuffer;
-  return isOwn ? content : new Uint8Array(content);
 }
 
 /** On Linux the priority of a thread is its own. */

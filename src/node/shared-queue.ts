@@ -20,6 +20,7 @@ export class SharedQueue {
   readonly #lengths: Uint32Array;
   readonly #ring: Bytes;
   readonly #sizeBytes: number;
+  #reservedAt = 0;
   /** Of the record that is lent out. */
   #lentBytes = 0;
 
@@ -32,6 +33,10 @@ export class SharedQueue {
     this.#ring = new Uint8Array(this.shared, HEADER_BYTES);
   }
 
+  get maxRecordBytes(): number {
+    return this.#sizeBytes / 2 - LENGTH_BYTES;
+  }
+
   get isEmpty(): boolean {
     return Atomics.load(this.#state, PUT) === Atomics.load(this.#state, TAKEN);
   }
@@ -40,24 +45,35 @@ export class SharedQueue {
 
   /** `write` fills in a record of this length, at a multiple of 8. False if there is no room for it now. */
   put(length: number, write: (record: Bytes) => void): boolean {
+    const record = this.reserve(length);
+    if (record === undefined) return false;
+    write(record);
+    this.publish(length);
+    return true;
+  }
+
+  /** Room for a record, at a multiple of 8; `undefined` if there is none now. What is not published can be reserved again. */
+  reserve(length: number): Bytes | undefined {
     const needBytes = LENGTH_BYTES + rounded(length);
-    if (needBytes > this.#sizeBytes / 2) return false;
-    let put = Atomics.load(this.#state, PUT) >>> 0;
+    if (needBytes > this.#sizeBytes / 2) return undefined;
+    const put = Atomics.load(this.#state, PUT) >>> 0;
     const usedBytes = (put - Atomics.load(this.#state, TAKEN)) >>> 0;
     const untilEnd = this.#sizeBytes - (put % this.#sizeBytes);
     const skipped = needBytes > untilEnd ? untilEnd : 0;
     // Never full to the last byte: that would look like empty.
-    if (usedBytes + skipped + needBytes >= this.#sizeBytes) return false;
-    if (skipped > 0) {
-      this.#lengths[(put % this.#sizeBytes) / 4] = WRAPPED;
-      put += skipped;
-    }
-    const at = put % this.#sizeBytes;
+    if (usedBytes + skipped + needBytes >= this.#sizeBytes) return undefined;
+    if (skipped > 0) this.#lengths[(put % this.#sizeBytes) / 4] = WRAPPED;
+    this.#reservedAt = put + skipped;
+    const at = this.#reservedAt % this.#sizeBytes;
+    return this.#ring.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + length);
+  }
+
+  /** The record that was reserved last is there to be taken, or so much of it. */
+  publish(length: number): void {
+    const at = this.#reservedAt % this.#sizeBytes;
     this.#lengths[at / 4] = length;
-    write(this.#ring.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + length));
-    Atomics.store(this.#state, PUT, (put + needBytes) | 0);
+    Atomics.store(this.#state, PUT, (this.#reservedAt + LENGTH_BYTES + rounded(length)) | 0);
     if (Atomics.load(this.#state, SLEEPS) === 1) Atomics.notify(this.#state, PUT);
-    return true;
   }
 
   // ---- the thread that takes ----

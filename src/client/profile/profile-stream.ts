@@ -3,7 +3,7 @@
  * length is the one of the table, and nothing is handed on before its hash and its size are right.
  */
 
-import { type Bytes, concatBytes } from '../../core/bytes/byte-string.ts';
+import type { Bytes } from '../../core/bytes/byte-string.ts';
 import { algorithmOf, hashBytes, objectPath } from '../../core/content-hash.ts';
 import { errorCodeOf, ThimbleError } from '../../core/errors.ts';
 import { type Hashing, type Inflating, type Log, silentLog } from '../../core/ports.ts';
@@ -29,6 +29,10 @@ export interface ProfileStreamOptions {
   readonly wanted: Uint8Array;
   /** Takes verified content; returns when there is room for more. */
   readonly deliver: (index: number, content: Bytes) => Promise<void>;
+  /** Where the next content may be, of as many bytes, until it is delivered; `undefined`: in memory of its own. */
+  readonly memory?: (sizeBytes: number) => Bytes | undefined;
+  /** Returns when `memory` has some, or never will. */
+  readonly room?: (sizeBytes: number) => Promise<void>;
   readonly log?: Log;
 }
 
@@ -54,6 +58,7 @@ export class ProfileStream {
   readonly counters: ProfileStreamCounters = { requests: 0, receivedBytes: 0, delivered: 0, damaged: 0 };
   readonly #options: ProfileStreamOptions;
   readonly #log: Log;
+  #stored: Bytes = new Uint8Array(0);
 
   constructor(options: ProfileStreamOptions) {
     this.#options = options;
@@ -156,7 +161,12 @@ export class ProfileStream {
   }
 
   async #finish(index: number, parts: readonly Bytes[]): Promise<void> {
-    const content = this.#verified(this.#options.places[index]!, concatBytes(parts));
+    const place = this.#options.places[index]!;
+    // One byte more tells content that is too long.
+    const roomBytes = place.sizeBytes + 1;
+    await this.#options.room?.(roomBytes);
+    const memory = this.#options.memory?.(roomBytes) ?? new Uint8Array(roomBytes);
+    const content = this.#verified(place, this.#joined(parts), memory);
     // Whatever it was: it is not asked for again, and readers fetch it where it belongs.
     this.#options.wanted[index] = 0;
     if (content === undefined) {
@@ -167,15 +177,30 @@ export class ProfileStream {
     this.counters.delivered++;
   }
 
-  #verified({ hash, compression, sizeBytes }: PlacedObject, stored: Bytes): Bytes | undefined {
+  /** In memory that is used again. */
+  #joined(parts: readonly Bytes[]): Bytes {
+    if (parts.length === 1) return parts[0]!;
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    if (this.#stored.length < length) this.#stored = new Uint8Array(length);
+    let at = 0;
+    for (const part of parts) {
+      this.#stored.set(part, at);
+      at += part.length;
+    }
+    return this.#stored.subarray(0, length);
+  }
+
+  #verified({ hash, compression, sizeBytes }: PlacedObject, stored: Bytes, memory: Bytes): Bytes | undefined {
     const { hashing, inflating } = this.#options;
     if (hashBytes(hashing, algorithmOf(hash), stored) !== hash) {
       this.#log.warn('an object of the profile is damaged', { hash });
       return undefined;
     }
     try {
-      const content = compression === 'none' ? stored : inflating.inflate(stored, sizeBytes);
-      return content.length === sizeBytes ? content : undefined;
+      let { length } = stored;
+      if (compression !== 'none') length = inflating.inflateInto(stored, memory);
+      else if (length === sizeBytes) memory.set(stored);
+      return length === sizeBytes ? memory.subarray(0, sizeBytes) : undefined;
     } catch (error) {
       this.#log.warn('an object of the profile is no zlib stream', { hash, error: String(error) });
       return undefined;
