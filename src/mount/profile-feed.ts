@@ -64,6 +64,10 @@ export interface ProfileStatus {
 
 /** For contents on their way from the thread that streams. */
 const QUEUE_BYTES = 8 * 1024 * 1024;
+/** 1 Gbit/s. */
+const FAST_BYTES_PER_MS = 125_000;
+const MIN_AHEAD_BYTES = 1024 * 1024;
+const MAX_AHEAD_BYTES = 16 * 1024 * 1024;
 /** Written at once; other work of this thread comes in between. */
 const SLICE_BYTES = 1024 * 1024;
 const CHECKED_AT_ONCE = 256;
@@ -137,7 +141,7 @@ export class ProfileFeed {
     this.#arrivals = new Arrivals(this.#places, wanted, nodeClock, roundTripMs);
     objects.arrivals = this.#arrivals;
     this.#phase = 'streaming';
-    await this.#stream(profile, wanted);
+    await this.#stream(profile, wanted, aheadBytesOf(roundTripMs));
   }
 
   get #isOver(): boolean {
@@ -160,7 +164,7 @@ export class ProfileFeed {
     return missing;
   }
 
-  async #stream({ packs }: Profile, wanted: Uint8Array): Promise<void> {
+  async #stream({ packs }: Profile, wanted: Uint8Array, aheadBytes: number): Promise<void> {
     const { workerFile, address, network } = this.#options;
     const data: ProfileWorkerData = {
       role: 'profile-worker',
@@ -169,6 +173,7 @@ export class ProfileFeed {
       places: this.#places,
       packs,
       wanted,
+      aheadBytes,
       contents: this.#contents.shared,
     };
     const worker = new Worker(workerFile, { workerData: data });
@@ -249,6 +254,11 @@ export class ProfileFeed {
     this.#end('failed', 'the thread that streams it has ended');
     void this.#worker?.terminate();
   }
+}
+
+/** What a fast line holds while a request goes there and its response comes back. */
+function aheadBytesOf(roundTripMs: number): number {
+  return Math.min(Math.max(roundTripMs * FAST_BYTES_PER_MS, MIN_AHEAD_BYTES), MAX_AHEAD_BYTES);
 }
 
 /** Without what else may be there: a cache has one owner, and functions stay in their thread. */

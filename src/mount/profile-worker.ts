@@ -25,6 +25,7 @@ export interface ProfileWorkerData {
   readonly packs: readonly Pack[];
   /** One byte for each place; both threads cross out. */
   readonly wanted: Uint8Array;
+  readonly aheadBytes: number;
   /** A `SharedQueue` for contents that fit into it: records of the index, as 64 bits, and content. */
   readonly contents: SharedArrayBuffer;
 }
@@ -75,6 +76,7 @@ export async function runProfileWorker(data: ProfileWorkerData, main: MessagePor
     places: data.places,
     packs: data.packs,
     wanted: data.wanted,
+    aheadBytes: data.aheadBytes,
     room: async (sizeBytes) => {
       const length = INDEX_BYTES + sizeBytes;
       if (length > contents.maxRecordBytes) return;

@@ -16,7 +16,7 @@ import type { SourceFile } from '../network/source.ts';
 const MERGED_GAP_BYTES = 256 * 1024;
 /** Nobody waits for a pack; a server that sends nothing is given up much earlier. */
 const PACK_DEADLINE_MS = 600_000;
-/** The next request is sent when this much of the last is left, so that its round trip costs nothing. */
+/** Where nothing else is said. */
 const AHEAD_BYTES = 1024 * 1024;
 
 export interface ProfileStreamOptions {
@@ -33,6 +33,8 @@ export interface ProfileStreamOptions {
   readonly memory?: (sizeBytes: number) => Bytes | undefined;
   /** Returns when `memory` has some, or never will. */
   readonly room?: (sizeBytes: number) => Promise<void>;
+  /** The next request is sent when this much of the last is left: what a line holds costs no time then. */
+  readonly aheadBytes?: number | undefined;
   readonly log?: Log;
 }
 
@@ -135,7 +137,7 @@ export class ProfileStream {
   }
 
   async #divide({ first, last, length }: Stretch, file: SourceFile, onNearEnd: () => void): Promise<void> {
-    const { places, wanted } = this.#options;
+    const { places, wanted, aheadBytes = AHEAD_BYTES } = this.#options;
     let index = first;
     let missing = places[first]!.storedBytes;
     let parts: Bytes[] = [];
@@ -144,7 +146,7 @@ export class ProfileStream {
       received += chunk.length;
       this.counters.receivedBytes += chunk.length;
       if (received > length) throw wrongLength(received, length);
-      if (length - received <= AHEAD_BYTES) onNearEnd();
+      if (length - received <= aheadBytes) onNearEnd();
       for (let at = 0; at < chunk.length; ) {
         const taken = Math.min(missing, chunk.length - at);
         if (wanted[index] !== 0) parts.push(chunk.subarray(at, at + taken));
