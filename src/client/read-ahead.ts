@@ -236,6 +236,8 @@ export class ReadAhead {
   /** Whether the kernel gets it, if it is the next one ahead. */
   #isHanded({ sizeBytes, need }: StoredChunk): boolean {
     if (this.#objects.filler?.handsOver !== true || need.external !== undefined) return false;
+    // What the kernel has is read unseen.
+    if (this.#objects.onTouch !== undefined) return false;
     if (sizeBytes > MAX_HANDED_BYTES || ++this.#ahead % ASKED_FOR_EVERY === 0) return false;
     this.#counters.handed++;
     return true;

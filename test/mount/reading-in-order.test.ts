@@ -13,6 +13,7 @@ import { noise } from '../support/memory-tree.ts';
 import { needs } from '../support/needs.ts';
 import { memoryScratch } from '../support/scratch.ts';
 import { until } from '../support/supervised-mount.ts';
+import { thimble } from '../support/thimble.ts';
 import { dir, file, makeTree } from '../support/trees.ts';
 
 const DIRECTORIES = 12;
@@ -89,6 +90,18 @@ describe('files read in order', needs('fuse'), () => {
       return new Promise((resolve) => child.once('close', resolve));
     });
     assert.deepEqual(await Promise.all(ended), [0, 0, 0, 0, 0, 0]);
+    await repository.unmount(mountpoint);
+  });
+
+  test('a recording misses none of them', async (t) => {
+    const { repository, mountpoint } = await setUp(t);
+    await repository.mount(mountpoint);
+    const recording = join(mountpoint, '..', 'all.rec');
+    const cat = ['find', mountpoint, '-type', 'f', '-exec', 'cat', '{}', '+'];
+    const { status, stderr } = await thimble(['record', mountpoint, '--output', recording, '--', ...cat]);
+    assert.equal(status, 0, stderr);
+    const objects = readFileSync(recording, 'latin1').match(/^[0-9a-f]{40}\S*$/gm)!;
+    assert.equal(objects.filter((name) => !name.endsWith('C')).length, DIRECTORIES * FILES);
     await repository.unmount(mountpoint);
   });
 
