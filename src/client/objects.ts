@@ -31,7 +31,7 @@ const SHORT_BYTES = 128 * 1024;
 /** What stays readable when the disk is full. */
 const MEMORY_BYTES = 64 * 1024 * 1024;
 /** Content that may wait to be put into the cache; more than one whole object. */
-const PENDING_BYTES = 4 * 1024 * 1024;
+const PENDING_BYTES = 2 * 1024 * 1024;
 
 export interface ObjectsPorts {
   readonly hashing: Hashing;

@@ -82,7 +82,8 @@ export class ProfileFeed {
   #phase: ProfilePhase = 'looking';
   #failure: string | undefined;
   #worker: Worker | undefined;
-  readonly #contents = new SharedQueue(QUEUE_BYTES);
+  /** As long as it streams. */
+  #contents: SharedQueue | undefined;
   #arrivals: Arrivals | undefined;
   #places: readonly PlacedObject[] = [];
   #counters = NOTHING;
@@ -166,6 +167,7 @@ export class ProfileFeed {
 
   async #stream({ packs }: Profile, wanted: Uint8Array, aheadBytes: number): Promise<void> {
     const { workerFile, address, network } = this.#options;
+    this.#contents = new SharedQueue(QUEUE_BYTES);
     const data: ProfileWorkerData = {
       role: 'profile-worker',
       address,
@@ -202,7 +204,7 @@ export class ProfileFeed {
   }
 
   #takeQueued(): void {
-    const record = this.#contents.take();
+    const record = this.#contents?.take();
     if (record === undefined) return;
     const [index] = new Float64Array(record.buffer, record.byteOffset, 1);
     const content = record.subarray(INDEX_BYTES);
@@ -212,7 +214,7 @@ export class ProfileFeed {
       this.#options.access.cache.put(id, content);
       this.#count(content);
     }
-    this.#contents.release();
+    this.#contents?.release();
     this.#arrivals?.arrived(index!, this.#places[index!]!);
   }
 
@@ -243,6 +245,7 @@ export class ProfileFeed {
     this.#phase = phase;
     this.#failure = failure;
     this.#arrivals?.end();
+    this.#contents = undefined;
     const { log, access } = this.#options;
     if (access.objects.arrivals === this.#arrivals) access.objects.arrivals = undefined;
     if (phase === 'failed') log.warn('profile ended early', { profile: this.#options.name, error: failure });

@@ -22,7 +22,7 @@ export interface CacheFillerOptions {
 }
 
 /** What a server may have sent and nobody has looked at. */
-const QUEUE_BYTES = 4 * 1024 * 1024;
+const QUEUE_BYTES = 2 * 1024 * 1024;
 const MAX_CONTENT_BYTES = 1024 * 1024;
 const MAX_JOBS = 1024;
 const MAX_NUMBER = 0xffff_ffff;
