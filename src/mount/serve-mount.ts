@@ -137,7 +137,7 @@ async function completionOf(
  * waits; should this process be killed just then, only a next one can answer that reader.
  */
 async function startFiller(
-  { mount: { workerFile } }: MountSettings,
+  { mount: { workerFile }, log }: MountSettings,
   { isSupervised }: ServerPlace,
   { objects, cache, cacheWriter }: RepositoryAccess,
   { server: { fd } }: SnapshotMount,
@@ -146,7 +146,7 @@ async function startFiller(
   const { CacheFiller } = await import('../node/cache-filler.ts');
   const isVolatile = () => cache.isVolatile === true;
   const handsOver = isSupervised;
-  objects.filler = new CacheFiller({ workerFile, fd, cache: cacheWriter, isVolatile, handsOver });
+  objects.filler = new CacheFiller({ workerFile, fd, cache: cacheWriter, isVolatile, handsOver, log });
 }
 
 /** Not before the mount is ready: nobody waits for what only watches it. */

@@ -4,6 +4,8 @@ import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Filler } from '../client/filler.ts';
 import type { Bytes } from '../core/bytes/byte-string.ts';
+import { messageOf } from '../core/errors.ts';
+import type { Log } from '../core/ports.ts';
 import type { NodeId, ObjectNeed } from '../core/vfs.ts';
 import type { FolderCacheSettings } from './cache/folder-cache.ts';
 import { type FillerJob, jobLength, writeJob } from './filler-job.ts';
@@ -15,6 +17,7 @@ export interface CacheFillerOptions {
   readonly workerFile: string | URL;
   readonly fd: number;
   readonly cache: FolderCacheSettings;
+  readonly log: Log;
   /** False: the kernel asks for everything itself. */
   readonly handsOver: boolean;
   /** Whether what is put goes first when something is dropped. */
@@ -138,8 +141,9 @@ export class CacheFiller implements Filler {
     worker.on('message', () => this.#takeResults());
     const ended = new Promise<void>((resolve) => {
       // Its jobs are done by those who asked for them.
-      worker.once('error', () => {
+      worker.once('error', (error) => {
         this.#isClosed = true;
+        this.#options.log.warn('the thread that fills the cache has ended', { error: messageOf(error) });
       });
       worker.once('exit', () => resolve());
     });

@@ -8,6 +8,7 @@ import type { Clock, Connection } from '../../core/ports.ts';
 import type { HttpResponse } from './http-client.ts';
 import { brokenResponse, type Head, indexOfBlankLine, parseHead, parseLength } from './http-head.ts';
 import type { Host, Lane } from './http-host.ts';
+import type { Urgency } from './urgency.ts';
 
 const MAX_HEADER_BYTES = 64 * 1024;
 const MAX_CHUNK_LINE_BYTES = 1024;
@@ -27,7 +28,7 @@ export interface Patience {
 
 /** Somebody whose request was sent behind others. */
 interface Follower {
-  readonly begin: () => void;
+  begin: () => void;
   readonly giveUp: (why: ThimbleError) => void;
 }
 
@@ -93,16 +94,21 @@ export class Channel {
 
   /**
    * `text` is the header of the request with its last line. Throws NETWORK, CANCELLED; with `details.begun` "no" where the connection
-   * ended before this request's turn.
+   * ended before this request's turn, and "lifted" where somebody came to wait for it before that.
    */
-  async exchange(text: string, isHead: boolean, patience: Patience, isShort = false): Promise<HttpResponse> {
+  async exchange(
+    text: string,
+    isHead: boolean,
+    patience: Patience,
+    urgency?: Urgency,
+  ): Promise<HttpResponse> {
     if (this.#promised > 0) this.#promised--;
     if (this.#closed) throw notBegun();
     this.requests++;
     this.#connection.write(encodeUtf8(text));
-    if (this.#isBusy) await this.#turn();
+    if (this.#isBusy) await this.#turn(patience, urgency);
     this.#isBusy = true;
-    this.#isShort = isShort;
+    this.#isShort = urgency?.isShort === true;
     // It may have come already, behind the one before.
     this.hasAnswered = this.#at < this.#buffer.length;
     this.#patience = patience;
@@ -134,8 +140,45 @@ export class Channel {
     for (const follower of this.#followers.splice(0)) follower.giveUp(notBegun());
   }
 
-  #turn(): Promise<void> {
-    return new Promise((begin, giveUp) => this.#followers.push({ begin, giveUp }));
+  /** Resolves when the responses before have been read. Who waits for it by then does not wait for those: it is asked for elsewhere. */
+  #turn({ deadlineMs }: Patience, urgency: Urgency | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const stopTimer = this.#clock.after(deadlineMs - this.#clock.monotonicMs(), () =>
+        this.#giveUp(new ThimbleError('NETWORK', 'Cannot receive: out of time')),
+      );
+      const end = () => {
+        stopTimer();
+        urgency?.onRaised(undefined);
+      };
+      const giveUp = (why: ThimbleError) => {
+        end();
+        reject(why);
+      };
+      const follower: Follower = {
+        begin: () => {
+          end();
+          resolve();
+        },
+        giveUp,
+      };
+      this.#followers.push(follower);
+      urgency?.onRaised(() => {
+        giveUp(notBegun('lifted'));
+        follower.begin = () => void this.#pass();
+      });
+    });
+  }
+
+  /** Reads a response that nobody waits for here, so that the next one has its turn; as patiently as the one before. */
+  async #pass(): Promise<void> {
+    this.#progressMs = this.#clock.monotonicMs();
+    this.#watch();
+    try {
+      const response = this.#response(await this.#readHead(), false);
+      while ((await response.next()) !== undefined);
+    } catch {
+      this.close();
+    }
   }
 
   // ---- waiting ----
@@ -358,6 +401,6 @@ export class Channel {
   }
 }
 
-function notBegun(): ThimbleError {
-  return brokenResponse('connection closed before the response', { phase: 'transfer', begun: 'no' });
+function notBegun(begun: 'no' | 'lifted' = 'no'): ThimbleError {
+  return brokenResponse('connection closed before the response', { phase: 'transfer', begun });
 }

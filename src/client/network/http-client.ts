@@ -99,14 +99,15 @@ export class HttpClient {
       const channel = await host.acquire(wanted);
       const reused = channel.requests > 0;
       try {
-        return await channel.exchange(text, method === 'HEAD', patience, urgency?.isShort);
+        return await channel.exchange(text, method === 'HEAD', patience, urgency);
       } catch (error) {
+        const begun = error instanceof ThimbleError ? error.details['begun'] : undefined;
+        if (begun === 'lifted') continue;
         channel.close();
         if (channel.hasStalled) host.dropIdle();
         // Its turn has not come: it is sent again, and nothing behind it.
-        const isBegun = !(error instanceof ThimbleError) || error.details['begun'] !== 'no';
-        if (!isBegun) host.doNotShare();
-        if (!isBegun && this.#clock.monotonicMs() < deadlineMs) continue;
+        if (begun === 'no') host.doNotShare();
+        if (begun === 'no' && this.#clock.monotonicMs() < deadlineMs) continue;
         // The server may close an idle connection at the very moment it is used again: that is no failure.
         if (reused && !channel.hasAnswered && this.#clock.monotonicMs() < deadlineMs) continue;
         throw error;

@@ -145,3 +145,45 @@ test('a connection on which nothing comes behind the first response: the others 
   });
   assert.deepEqual(await fetchAll(), expected);
 });
+
+test('whoever comes to wait for a request behind others gets its answer on another connection', async (t) => {
+  const isFirst = onFirst();
+  let first: Socket | undefined;
+  const { server, fetchText } = await setUp(t, (socket, request) => {
+    if (isFirst(socket) && isNumbered(request)) first = socket;
+    else socket.write(answerTo(request));
+  });
+  const awaited = new Urgency(true);
+  const ahead = [fetchText('/0'), fetchText('/1', awaited), fetchText('/2')];
+  while (server.requests.length < 4) await new Promise((resolve) => setTimeout(resolve, 1));
+  awaited.raise();
+  assert.equal(await ahead[1], 'this is /1');
+  assert.equal(server.connections, 2);
+  // The answer that nobody waits for any more is passed over.
+  for (const resource of ['/0', '/1', '/2']) first!.write(response(`this is ${resource}`));
+  assert.deepEqual(await Promise.all(ahead), ['this is /0', 'this is /1', 'this is /2']);
+});
+
+test('a request behind others fails at its own deadline, at the latest', async (t) => {
+  const isFirst = onFirst();
+  const { client, server, fetchText } = await setUp(t, (socket, request) => {
+    if (!isFirst(socket) || !isNumbered(request)) return void socket.write(answerTo(request));
+    // Never so long that it would be given up for that.
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n');
+    const timer = setInterval(() => socket.write('.'.repeat(20)), 20);
+    socket.once('close', () => clearInterval(timer));
+  });
+  const slow = fetchText('/0').catch((error: unknown) => error);
+  const deadlineMs = nodeClock.monotonicMs() + 200;
+  const behind = client.send({
+    target: { host: '127.0.0.1', port: server.port, tls: false },
+    authority: `127.0.0.1:${server.port}`,
+    resource: '/1',
+    deadlineMs,
+    background: true,
+    urgency: SHORT,
+  });
+  await assert.rejects(behind, { code: 'NETWORK' });
+  assert.ok(nodeClock.monotonicMs() >= deadlineMs);
+  await slow;
+});
