@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { messageOf, ThimbleError } from '../../core/errors.ts';
@@ -47,9 +48,9 @@ export function configure(command: Command): void {
 function placesOf({ instance, socket }: TalkOptions): Place[] {
   if (socket !== undefined) return [{ name: socket, socketPath: socket }];
   const mounts = findMounts();
-  const found = instance?.includes('/')
-    ? [mountAt(instance)]
-    : mounts.filter(({ fqrn }) => instance === undefined || fqrn === instance);
+  const named = mounts.filter(({ fqrn }) => instance === undefined || fqrn === instance);
+  const isFolder = instance?.includes('/') || (named.length === 0 && existsSync(instance ?? ''));
+  const found = isFolder ? [mountAt(instance!)] : named;
   if (found.length > 0) {
     return found.map(({ fqrn, mountpoint }) => ({
       name: fqrn,

@@ -29,7 +29,7 @@ import {
   setUsed,
 } from './folder-reader.ts';
 import { CacheHealth } from './health.ts';
-import { Journal } from './journal.ts';
+import { Journal, type Usage } from './journal.ts';
 import { Pins } from './pins.ts';
 import * as residents from './residents.ts';
 import { Room } from './room.ts';
@@ -240,7 +240,7 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
   }
 
   status(): CacheStatus {
-    const { bytes, objects } = this.#journal.usage;
+    const { bytes, objects } = this.#usage();
     const other = new Float64Array(this.#otherCounters);
     const counted = (slot: number) => this.counters[slot]! + other[slot]!;
     return {
@@ -426,6 +426,16 @@ export class FolderCache extends FolderCacheReader implements SteeredCache {
 
   #temporaryPath(name: string): string {
     return `${this.folder}/tmp/${this.#resident}-${name}`;
+  }
+
+  /** With what other threads and processes have put. */
+  #usage(): Usage {
+    try {
+      if (!this.#isClosed) this.#journal.catchUp();
+    } catch {
+      // Of a disk that fails, `state` says so.
+    }
+    return this.#journal.usage;
   }
 
   #pinnedBytes(): number {
