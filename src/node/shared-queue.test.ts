@@ -15,10 +15,8 @@ test('records come out as they were put in, the empty one too', () => {
   const queue = new SharedQueue(256);
   assert.equal(take(queue), undefined);
   for (const text of ['one', '', 'a longer one', 'x'.repeat(100)]) assert.equal(put(queue, text), true);
-  assert.equal(queue.isEmpty, false);
   for (const text of ['one', '', 'a longer one', 'x'.repeat(100)]) assert.equal(take(queue), text);
   assert.equal(take(queue), undefined);
-  assert.equal(queue.isEmpty, true);
 });
 
 test('a record stands at a multiple of 8, in one piece', () => {

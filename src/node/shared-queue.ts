@@ -33,12 +33,9 @@ export class SharedQueue {
     this.#ring = new Uint8Array(this.shared, HEADER_BYTES);
   }
 
+  /** The longest record. */
   get maxRecordBytes(): number {
     return this.#sizeBytes / 2 - LENGTH_BYTES;
-  }
-
-  get isEmpty(): boolean {
-    return Atomics.load(this.#state, PUT) === Atomics.load(this.#state, TAKEN);
   }
 
   // ---- the thread that puts ----
